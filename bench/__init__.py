@@ -1,0 +1,1 @@
+"""The side-by-side benchmark: what a proxied request costs here and in the usual proxies."""

@@ -1,0 +1,529 @@
+"""One client's connection: it reads requests, one at a time, and writes their answers.
+
+The theory. A connection is in one of six states, and what arrives is handled by state:
+
+    HEAD     between requests, or inside a head   -> parse it, hand the exchange to the pipeline
+    BODY     inside a request's body              -> count it, hand its pieces to the sink
+    WAIT     the request is read, not answered    -> hold what comes (a pipelined request)
+    SKIP     answered before its body was read    -> read the rest, throw it away
+    TUNNEL   bytes are nobody's business          -> hand them to the sink
+    LINGER   answered, and it will be closed      -> throw away until the client has closed
+
+A pipelined request waits in `_held` until the one before it is answered, so there is one
+exchange at a time and answers cannot change places. Memory is bounded: when `_held` passes the
+buffer's size, or the sink says `pause`, the socket is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, cast
+
+from gateway.deadline import Deadline
+from gateway.errors import BadRequest, ClientError, Draining, PayloadTooLarge, RequestTimeout
+from gateway.exchange import Exchange, Peer, Piece, Response, Sink
+from gateway.http1.chunked import BadChunk, ChunkedDecoder
+from gateway.http1.fields import CHUNKED, HeadLimits
+from gateway.http1.request import RequestHead, check_partial_request, parse_request
+
+HEAD, BODY, WAIT, SKIP, TUNNEL, LINGER = range(6)
+
+# An answer made before the request's body was read: up to so many bytes are still read for the
+# connection's sake; beyond, closing it is cheaper for both.
+SKIP_BYTES: Final = 65536
+LINGER_BYTES: Final = 1 << 20
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class Pipeline(Protocol):
+    """What a connection needs of the request's path."""
+
+    def handle(self, exchange: Exchange) -> None: ...
+
+    def refuse(self, exchange: Exchange, error: ClientError | Draining) -> None: ...
+
+    def finish(self, exchange: Exchange) -> None: ...
+
+
+@dataclass(slots=True)
+class Limits:
+    """Bounds on what a client may do; sizes in bytes, times in seconds."""
+
+    head: HeadLimits = field(default_factory=HeadLimits)
+    head_timeout: float = 10
+    body_min_rate: int = 100
+    keepalive_timeout: float = 75
+    send_timeout: float = 60
+    chunk_extension: int = 256
+    buffer: int = 65536
+
+
+class Front:
+    """What all client connections of a worker share; a reload puts another `pipeline` in."""
+
+    BODY_WINDOW: Final = 10.0  # seconds over which a body's rate is taken
+    LINGER_TIME: Final = 2.0  # seconds granted to a client to read a last answer
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline, limits: Limits
+    ) -> None:
+        self.pipeline = pipeline
+        self.limits = limits
+        self.draining = False
+        self.connections: set[Downstream] = set()
+        self.on_closed: Callable[[Downstream], None] | None = None
+        timer = Deadline[Downstream]
+        self.head = timer(loop, limits.head_timeout, Downstream.head_expired)
+        self.idle = timer(loop, limits.keepalive_timeout, Downstream.idle_expired)
+        self.body = timer(loop, self.BODY_WINDOW, Downstream.body_window)
+        self.send = timer(loop, limits.send_timeout, Downstream.send_expired)
+        self.linger = timer(loop, self.LINGER_TIME, Downstream.cut)
+
+    def close_idle(self) -> None:
+        """Close the connections that carry no request."""
+        for connection in [c for c in self.connections if c.exchange is None]:
+            connection.close()
+
+    def leave(self) -> None:
+        """End what has no end of its own: tunnels."""
+        for connection in list(self.connections):
+            if connection.sink is not None:
+                connection.sink.going_away()
+
+    def cut_all(self) -> int:
+        """End every connection; requests without an answer get one. How many had a request."""
+        busy = 0
+        for connection in list(self.connections):
+            exchange = connection.exchange
+            if exchange is not None:
+                busy += 1
+            if exchange is not None and not exchange.status:
+                connection.give_up(Draining())
+            else:
+                connection.cut()
+        return busy
+
+    def cancel(self) -> None:
+        for deadline in (self.head, self.idle, self.body, self.send, self.linger):
+            deadline.cancel()
+
+
+class Downstream(asyncio.Protocol):
+    """One client's connection."""
+
+    __slots__ = (
+        "_decoder",
+        "_front",
+        "_held",
+        "_left",
+        "_looping",
+        "_out",
+        "_paused",
+        "_scanned",
+        "_state",
+        "_taken",
+        "_transport",
+        "_window",
+        "companion",
+        "exchange",
+        "full",
+        "peer",
+        "sink",
+    )
+
+    def __init__(self, front: Front, peer: Peer) -> None:
+        self._front = front
+        self.peer = peer
+        self.exchange: Exchange | None = None
+        self.sink: Sink | None = None
+        self.full = False
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until made
+        self._state = HEAD
+        self._held = b""
+        self._scanned = 0
+        self._looping = False
+        self._out: list[Piece] = []
+        self._paused = False
+        self._left = 0
+        self._taken = 0
+        self._window = 0
+        self._decoder: ChunkedDecoder | None = None
+        self.companion: asyncio.Protocol | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether the connection came about: who counts it hears of its end."""
+        return self._transport is not None
+
+    def accompany(self, companion: asyncio.Protocol) -> None:
+        """Let another protocol write to the same transport; it hears of the connection's end."""
+        self.companion = companion
+        companion.connection_made(self._transport)
+
+    # ------------------------------------------------------------------ the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(self._front.limits.buffer)
+        self._front.connections.add(self)
+        self._front.head.start(self)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state == HEAD:
+            self._held = self._held + data if self._held else data
+            self._read()
+        elif state == BODY or state == SKIP:
+            self._read_body(data)
+        elif state == TUNNEL:
+            assert self.sink is not None
+            self.sink.received((data,))
+        elif state == WAIT:
+            self._held = self._held + data if self._held else data
+            if len(self._held) > self._front.limits.buffer:
+                self.pause()
+        else:
+            self._left -= len(data)
+            if self._left < 0:
+                self.cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        front = self._front
+        front.connections.discard(self)
+        for deadline in (front.head, front.idle, front.body, front.send, front.linger):
+            deadline.stop(self)
+        self._state = LINGER
+        self._held = b""
+        if front.on_closed is not None:
+            front.on_closed(self)
+        exchange, sink = self.exchange, self.sink
+        self.exchange = self.sink = None
+        if exchange is not None:
+            if exchange.status != 101:
+                exchange.error = exchange.error or "client_closed"
+            if not exchange.status:
+                exchange.status = 499  # nginx's code for a client that did not wait
+            if sink is not None:
+                sink.abandoned()
+            front.pipeline.finish(exchange)
+        if self.companion is not None:
+            self.companion.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._front.send.start(self)
+        if self.sink is not None:
+            self.sink.blocked()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._front.send.stop(self)
+        if self.sink is not None:
+            self.sink.unblocked()
+
+    # ------------------------------------------------------------------------------- reading
+
+    def _read(self) -> None:
+        """Read requests from what is held, until one has to wait."""
+        self._looping = True
+        while self._state == HEAD and self._held:
+            if not self._read_head():
+                break
+        self._looping = False
+
+    def _read_head(self) -> bool:
+        front = self._front
+        data = self._held
+        if data[:2] == b"\r\n":  # RFC 9112, 2.2: an empty line before a request is ignored
+            data = data[2:]
+        end = data.find(b"\r\n\r\n", self._scanned)
+        try:
+            if end < 0:
+                check_partial_request(data, front.limits.head)
+                if self not in front.head:
+                    front.idle.stop(self)
+                    front.head.start(self)
+                self._held = data
+                self._scanned = max(0, len(data) - 3)
+                return False
+            head = parse_request(data, end, front.limits.head)
+        except ClientError as error:
+            self._refuse_head(data, error)
+            return False
+        front.idle.stop(self)
+        front.head.stop(self)
+        self._scanned = 0
+        self._held = data[end + 4 :]
+        self._take(head)
+        return True
+
+    def _take(self, head: RequestHead) -> None:
+        exchange = self.exchange = Exchange(self, head)
+        length = head.length
+        if not length:
+            self._state = WAIT
+            self._front.pipeline.handle(exchange)
+            return
+        self._state = BODY
+        self._left = length
+        self._taken = self._window = 0
+        self._decoder = None
+        if length == CHUNKED:
+            self._decoder = ChunkedDecoder(self._front.limits.chunk_extension)
+        self._front.body.start(self)
+        self._front.pipeline.handle(exchange)
+        if self._held and self._state in (BODY, SKIP):
+            data, self._held = self._held, b""
+            self._read_body(data)
+
+    def _refuse_head(self, data: bytes, error: ClientError) -> None:
+        """Answer what is no request: there is nothing to route, so what is known is made up."""
+        line = data.partition(b"\r\n")[0].split(b" ")
+        method, target = (line[0], line[1]) if len(line) > 1 else (b"-", b"-")
+        self._held = b""
+        self._begin_refused(RequestHead(method[:32], target[:8192], 1, []), error)
+
+    def _begin_refused(self, head: RequestHead, error: ClientError) -> None:
+        self._front.idle.stop(self)
+        self._front.head.stop(self)
+        head.keep_alive = False
+        self._state = WAIT
+        exchange = self.exchange = Exchange(self, head)
+        self._front.pipeline.refuse(exchange, error)
+
+    def _read_body(self, data: bytes) -> None:
+        try:
+            pieces, rest = self._unframe(data)
+        except BadChunk as error:
+            self.give_up(BadRequest(f"the body's framing is broken: {error}"))
+            return
+        exchange = self.exchange
+        if exchange is None:  # it is answered: the rest of its body is read and dropped
+            if self._taken > SKIP_BYTES:
+                self._linger()
+            elif rest is not None:
+                self._front.body.stop(self)
+                self._state, self._held = HEAD, rest
+                self._next()
+            return
+        route = exchange.route
+        if route is not None and route.max_body and self._taken > route.max_body:
+            self.give_up(PayloadTooLarge(closes=True))
+            return
+        sink = self.sink
+        if sink is not None and pieces:
+            sink.received(pieces)
+        if rest is not None and self._state == BODY:
+            self._front.body.stop(self)
+            self._state, self._held = WAIT, rest
+            if self.sink is sink and sink is not None:
+                sink.ended()
+
+    def _unframe(self, data: bytes) -> tuple[list[Piece], bytes | None]:
+        """A body's pieces, and the bytes behind it once it is complete."""
+        decoder = self._decoder
+        if decoder is not None:
+            pieces = cast("list[Piece]", decoder.feed(data))
+            for piece in pieces:
+                self._taken += len(piece)
+            return pieces, decoder.rest if decoder.done else None
+        size = len(data)
+        left = self._left
+        if size < left:
+            self._left = left - size
+            self._taken += size
+            return [data], None
+        self._left = 0
+        self._taken += left
+        if size == left:
+            return [data], b""
+        return [memoryview(data)[:left]], data[left:]
+
+    def give_up(self, error: ClientError | Draining) -> None:
+        """Answer the exchange with an error, whatever is being done about it."""
+        exchange, sink = self.exchange, self.sink
+        self.sink = None
+        if exchange is None:
+            self.cut()
+            return
+        if sink is not None:
+            sink.abandoned()
+        exchange.closes = True
+        self._front.pipeline.refuse(exchange, error)
+
+    # --------------------------------------------------------------------- what the sink says
+
+    @property
+    def closing(self) -> bool:
+        """Whether this connection is to be closed behind the next answer."""
+        return self._front.draining
+
+    @property
+    def received_all(self) -> bool:
+        return self._state != BODY
+
+    def proceed(self) -> None:
+        exchange = self.exchange
+        if exchange is not None and exchange.head.expect and self._state == BODY:
+            exchange.head.expect = False
+            if not self._taken:  # a client that did not wait needs no permission
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def write(self, *pieces: Piece) -> None:
+        self._out += pieces
+
+    def flush(self) -> None:
+        out = self._out
+        if not out:
+            return
+        self._out = []
+        if len(out) == 1:
+            self._transport.write(out[0])
+        else:
+            self._transport.writelines(out)
+
+    def respond(self, response: Response) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        head = exchange.head
+        keep = head.keep_alive and not (response.closes or self._front.draining)
+        if self._state == BODY and (head.expect or not self._worth_skipping()):
+            # Whether a body that waits for permission follows is not known: start afresh.
+            keep = False
+        exchange.status = response.status
+        lines = [b"HTTP/1.1 %d %b" % (response.status, reason(response.status))]
+        lines += response.lines
+        if not keep:
+            lines.append(b"Connection: close")
+        elif not head.minor:
+            lines.append(b"Connection: keep-alive")
+        lines.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+        self.write(b"\r\n".join(lines))
+        if head.method != b"HEAD":
+            self.write(response.body)
+            exchange.body_sent = len(response.body)
+        self.finish(keep)
+
+    def _worth_skipping(self) -> bool:
+        return self._decoder is None and self._left <= SKIP_BYTES
+
+    def finish(self, keep_alive: bool) -> None:
+        self.flush()
+        exchange = self.exchange
+        self.exchange = self.sink = None
+        front = self._front
+        if exchange is not None:
+            front.pipeline.finish(exchange)
+        if self._paused:
+            self.resume()
+        if not keep_alive:
+            if self._state == WAIT and not self._held:
+                self.close()
+            else:  # what the client still sends would turn a close into a reset
+                self._linger()
+        elif self._state == WAIT:
+            self._state = HEAD
+            front.idle.start(self)
+            if self._held:
+                self._next()
+        elif self._state == BODY:
+            if self._worth_skipping() or self._decoder is not None:
+                self._state = SKIP
+                self._taken = 0
+            else:
+                self._linger()
+
+    def _next(self) -> None:
+        """Go on to a request that is here already; a loop, for there may be thousands."""
+        if not self._looping:
+            if self not in self._front.idle:
+                self._front.idle.start(self)
+            self._read()
+
+    def _linger(self) -> None:
+        """Close in a way that lets the client read the answer first (RFC 9112, 9.6)."""
+        self._state = LINGER
+        self._held = b""
+        self._left = LINGER_BYTES
+        self._front.body.stop(self)
+        self._front.linger.start(self)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS has no half close
+            self._transport.close()
+
+    def tunnel(self) -> bytes:
+        self._state = TUNNEL
+        held, self._held = self._held, b""
+        self.resume()
+        return held
+
+    def pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._front.body.stop(self)
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            if self._state == BODY:
+                self._window = self._taken
+                self._front.body.start(self)
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Reset the connection: to whoever reads to its end, an end would look like one."""
+        raw = self._transport.get_extra_info("socket")
+        if raw is not None and not self._transport.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self._transport.abort()
+
+    # ------------------------------------------------------------------------------ deadlines
+
+    def head_expired(self) -> None:
+        if not self._held:
+            self.close()
+            return
+        data, self._held = self._held, b""
+        self._refuse_head(data, RequestTimeout("the request's head did not come in time"))
+
+    def idle_expired(self) -> None:
+        self.close()
+
+    def body_window(self) -> None:
+        """A body's rate is looked at once a window, so that bursts do not count against it."""
+        least = self._front.limits.body_min_rate * self._front.BODY_WINDOW
+        if self._taken - self._window >= least:
+            self._window = self._taken
+            self._front.body.start(self)
+        elif self.exchange is None or self.exchange.status:
+            self.cut()
+        else:
+            self.give_up(RequestTimeout("the request's body came too slowly"))
+
+    def send_expired(self) -> None:
+        if self.exchange is not None:
+            self.exchange.error = "client_stalled"
+        self.cut()
+
+
+REASONS: Final = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+    405: b"Method Not Allowed", 408: b"Request Timeout", 410: b"Gone", 413: b"Content Too Large",
+    414: b"URI Too Long", 417: b"Expectation Failed", 422: b"Unprocessable Content",
+    429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
+    503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
+}  # fmt: skip
+
+
+def reason(status: int) -> bytes:
+    return REASONS.get(status, b"")

@@ -1,0 +1,1 @@
+"""What the gateway answers itself: aiohttp handlers, listed in `gateway.api`."""

@@ -1,0 +1,171 @@
+"""The vocabulary of one request: who asks, what for, by which route, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.http1.request import RequestHead
+
+if TYPE_CHECKING:
+    from gateway.telemetry.requests import RouteMetrics
+
+
+Piece = bytes | memoryview
+"""A part of a body as it arrived: passed on by reference, never copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a client's connection, worked out once when it is accepted."""
+
+    address: str
+    trusted: bool = False
+    scheme: bytes = b"http"
+    address_bytes: bytes = b""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address_bytes", self.address.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer made here, whole: `lines` are header lines without their line ends."""
+
+    status: int
+    body: bytes = b""
+    lines: tuple[bytes, ...] = ()
+    closes: bool = False
+
+
+class Sink(Protocol):
+    """Where a client's connection delivers what comes after a request's head."""
+
+    def received(self, pieces: Sequence[Piece]) -> None:
+        """Parts of the request's body, or of the tunnel's bytes."""
+
+    def ended(self) -> None:
+        """The body is complete."""
+
+    def blocked(self) -> None:
+        """The client takes no more for now: stop sending to it."""
+
+    def unblocked(self) -> None:
+        """The client takes bytes again."""
+
+    def abandoned(self) -> None:
+        """The client is gone: stop everything."""
+
+    def going_away(self) -> None:
+        """The gateway is shutting down: what would go on for ever ends now."""
+
+
+class Client(Protocol):
+    """A client's connection, as those who answer on it see it."""
+
+    peer: Peer
+    sink: Sink | None
+
+    @property
+    def received_all(self) -> bool:
+        """Whether the request's body has been read to its end."""
+
+    def respond(self, response: Response) -> None:
+        """Send a whole answer and end the exchange."""
+
+    def write(self, *pieces: Piece) -> None:
+        """Send bytes of an answer, framed already, with the next `flush`."""
+
+    def flush(self) -> None:
+        """Send what was written, in one system call."""
+
+    def proceed(self) -> None:
+        """Tell a client that expects `100 Continue` to send its body."""
+
+    def pause(self) -> None:
+        """Read no more from the client for now."""
+
+    def resume(self) -> None:
+        """Read from it again."""
+
+    def finish(self, keep_alive: bool) -> None:
+        """The answer is complete."""
+
+    def tunnel(self) -> bytes:
+        """From here on bytes go through unread; gives those that came already."""
+
+    def cut(self) -> None:
+        """End the connection so that what was sent cannot pass for a whole answer."""
+
+    def close(self) -> None:
+        """End the connection when what was written is sent."""
+
+
+class Endpoint(Protocol):
+    """What answers a route's requests: an upstream behind a proxy, or the gateway itself."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take the exchange and answer it, now or later.
+
+        Raises a `GatewayError` only before anything was sent.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """One line of the routing table, ready for use: nothing of it is worked out per request."""
+
+    name: str
+    endpoint: Endpoint
+    path: bytes
+    exact: bool = False
+    hosts: tuple[bytes, ...] = ()
+    methods: frozenset[bytes] | None = None
+    rewrite: bytes | None = None  # what stands in for `path`; None leaves it
+    max_body: int = 0
+    metrics: RouteMetrics | None = None
+
+
+class Exchange:
+    """One request and its answer, from the first byte to the log line."""
+
+    __slots__ = (
+        "body_sent",
+        "client",
+        "client_ip",
+        "closes",
+        "error",
+        "head",
+        "path",
+        "query",
+        "request_id",
+        "route",
+        "sent_path",
+        "span_id",
+        "started",
+        "status",
+        "target_fields",
+        "trace_id",
+        "upstream_name",
+    )
+
+    def __init__(self, client: Client, head: RequestHead) -> None:
+        self.started = perf_counter()
+        self.client = client
+        self.head = head
+        self.path, mark, query = head.target.partition(b"?")
+        self.query = mark + query  # with its question mark: an empty query is one, too
+        self.client_ip = client.peer.address
+        self.route: Route | None = None
+        self.status = 0
+        self.body_sent = 0
+        self.error = ""
+        self.closes = False
+        self.request_id = b""
+        self.trace_id = b""
+        self.span_id = b""
+        self.upstream_name = ""
+        self.target_fields = b""  # the target as the log line has it
+        self.sent_path = b""

@@ -1,0 +1,312 @@
+"""Request heads (RFC 9112, 3): read, checked, and sorted for a proxy."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.errors import (
+    BadRequest,
+    ClientError,
+    ExpectationFailed,
+    HeaderFieldsTooLarge,
+    NotImplementedCoding,
+    UriTooLong,
+    VersionNotSupported,
+)
+from gateway.http1.fields import (
+    BARE_LF,
+    CHUNKED,
+    CONNECTION,
+    CONTENT_LENGTH,
+    COOKIE,
+    EXPECT,
+    FORWARDED,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    HOP,
+    HOST,
+    KEEP_ALIVE,
+    ONCE,
+    PLAIN,
+    REQUEST_ID,
+    TE,
+    TOKEN,
+    TRACEPARENT,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeadLimits,
+    Lines,
+    length_of,
+    name_of,
+    tokens,
+    too_large,
+    value_of,
+    without,
+)
+
+# Visible ASCII without "#" and "\\": a fragment is the client's own, and a backslash is no slash.
+REQUEST_LINE: Final = re.compile(
+    rb"(" + TOKEN + rb"{1,32}+) ([!-\"$-\[\]-~]++) HTTP/1\.([01])\r\n"
+)
+HOST_VALUE: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*+)(?::[0-9]{0,5}+)?"
+)
+ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)([/?].*+)?")
+STANDARD_METHODS: Final = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
+)
+
+REQUEST_KINDS: Final = {
+    b"host": HOST,
+    b"connection": CONNECTION,
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
+    b"expect": EXPECT,
+    b"te": TE,
+    b"keep-alive": HOP,
+    b"proxy-connection": HOP,
+    b"proxy-authorization": HOP,
+    b"http2-settings": HOP,
+    b"trailer": HOP,
+    b"forwarded": FORWARDED,
+    b"x-real-ip": FORWARDED,
+    b"x-forwarded-for": FORWARDED_FOR,
+    b"x-forwarded-proto": FORWARDED_PROTO,
+    b"x-forwarded-host": FORWARDED_HOST,
+    b"x-request-id": REQUEST_ID,
+    b"traceparent": TRACEPARENT,
+    b"cookie": COOKIE,
+    b"authorization": ONCE,
+    b"range": ONCE,
+}
+
+
+def kind_of(name: bytes) -> int:
+    """What a request's field means; look-alikes with `_` count as what they look like."""
+    kind = REQUEST_KINDS.get(name)
+    if kind is not None:
+        return kind
+    dashed = name.replace(b"_", b"-")
+    if dashed.startswith(b"x-forwarded-") or dashed in (b"forwarded", b"x-real-ip"):
+        return FORWARDED
+    if dashed == b"x-request-id":
+        return HOP
+    return ONCE if name.startswith(b"if-") else PLAIN
+
+
+known: Final = Lines(kind_of)
+
+
+class RequestHead:
+    """A request's head: what a proxy needs to know of it, and the lines that pass.
+
+    Lines are without their line ends. `length` counts the body's bytes, or is `CHUNKED`.
+    """
+
+    __slots__ = (
+        "expect",
+        "forwarded",
+        "forwarded_for",
+        "forwarded_host",
+        "forwarded_proto",
+        "host",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "minor",
+        "received",
+        "request_id",
+        "target",
+        "te_trailers",
+        "traceparent",
+        "upgrade",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int, received: list[bytes]) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.received = received  # all lines, as they came
+        self.lines: list[bytes] = []  # those that pass
+        self.host: bytes | None = None
+        self.length = 0
+        self.keep_alive = minor == 1
+        self.upgrade = False  # to a WebSocket; nothing else is upgraded to
+        self.expect = False
+        self.te_trailers = False
+        self.request_id: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.forwarded_for: list[bytes] | None = None
+        self.forwarded_proto: bytes | None = None
+        self.forwarded_host: bytes | None = None
+        self.forwarded: list[bytes] | None = None
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of every field of this (lower-case) name, in order."""
+        return [value_of(line) for line in self.received if name_of(line) == name]
+
+
+def parse_request(data: bytes, end: int, limits: HeadLimits) -> RequestHead:
+    """Read the head in `data[: end + 4]`, where `end` is where its empty line begins.
+
+    Raises the `ClientError` that says what is wrong.
+    """
+    match = REQUEST_LINE.match(data)
+    if match is None:
+        raise bad_request_line(data, limits)
+    start = match.end()
+    if start > limits.line:
+        raise UriTooLong
+    received = data[start:end].split(b"\r\n") if end > start else []
+    size = end + 2 - start
+    if (size > limits.quick or len(received) > limits.count) and too_large(received, size, limits):
+        raise HeaderFieldsTooLarge
+    method, target, minor = match.groups()
+    if method not in STANDARD_METHODS and method.upper() in STANDARD_METHODS:
+        raise BadRequest("the method is written in lower case")
+    head = RequestHead(method, target, int(minor), received)
+    _sort(head)
+    return head
+
+
+def _sort(head: RequestHead) -> None:
+    """Tell the fields that mean something from those that pass."""
+    lines = head.lines
+    append = lines.append
+    length = coding = upgrade = None
+    named: list[bytes] = []
+    once: tuple[bytes, ...] = ()
+    cookie = -1
+    for line in head.received:
+        field = known[line]
+        if field is None:
+            append(line)
+            continue
+        kind, value = field
+        if kind == HOST:
+            if head.host is not None:
+                raise BadRequest("there is more than one Host")
+            if HOST_VALUE.fullmatch(value) is None:
+                raise BadRequest("the Host is malformed")
+            head.host = value
+        elif kind == KEEP_ALIVE:
+            head.keep_alive = True
+        elif kind == CONNECTION:
+            named += tokens(value)
+        elif kind == CONTENT_LENGTH:
+            if length is not None or (length := length_of(value)) < 0:
+                raise BadRequest("the Content-Length is malformed")
+            append(line)
+        elif kind == COOKIE:
+            if cookie < 0:
+                cookie = len(lines)
+                append(line)
+            else:  # RFC 9113, 8.2.3: crumbs are put together again
+                lines[cookie] += b"; " + value
+        elif kind == ONCE:
+            if (name := name_of(line)) in once:
+                raise BadRequest("a field that may stand once stands twice")
+            once = (*once, name)
+            append(line)
+        elif kind == TRANSFER_ENCODING:
+            coding = value.lower() if coding is None else b""
+        elif kind == UPGRADE:
+            upgrade = value.lower() if upgrade is None else b""
+        elif kind != HOP:
+            _note(head, kind, line, value)
+    if head.minor == 1 and head.host is None:
+        raise BadRequest("there is no Host")
+    if coding is not None:
+        if length is not None:
+            raise BadRequest("there are both Content-Length and Transfer-Encoding")
+        if head.minor == 0:
+            raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+        if coding != b"chunked":
+            raise NotImplementedCoding
+        length = CHUNKED
+    head.length = length or 0
+    if named:
+        _obey_connection(head, named, upgrade)
+
+
+def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
+    if kind == REQUEST_ID:
+        head.request_id = value
+    elif kind == TRACEPARENT:
+        # Two of them cannot both be the parent: neither is (W3C Trace Context, 3.2).
+        head.traceparent = value if head.traceparent is None else b""
+    elif kind == TE:
+        head.te_trailers = head.te_trailers or b"trailers" in tokens(value)
+    elif kind == EXPECT:
+        if head.expect:
+            raise BadRequest("there is more than one Expect")
+        if value.lower() != b"100-continue":
+            raise ExpectationFailed
+        head.expect = True
+    elif kind == FORWARDED_FOR:
+        head.forwarded_for = [*(head.forwarded_for or ()), value]
+    elif kind == FORWARDED_PROTO:
+        head.forwarded_proto = value
+    elif kind == FORWARDED_HOST:
+        head.forwarded_host = value
+    else:
+        head.forwarded = [*(head.forwarded or ()), line]
+
+
+# What `Connection` cannot name away: an upstream decides by these (RFC 9110, 7.6.1 has a
+# proxy remove whatever is named, which is how they were smuggled out elsewhere).
+PROTECTED: Final = frozenset((b"host", b"content-length", b"authorization", b"cookie"))
+OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
+
+
+def _obey_connection(head: RequestHead, named: list[bytes], upgrade: bytes | None) -> None:
+    if b"close" in named:
+        head.keep_alive = False
+    elif head.minor == 0:
+        head.keep_alive = head.keep_alive or b"keep-alive" in named
+    head.upgrade = (
+        upgrade == b"websocket"
+        and b"upgrade" in named
+        and head.minor == 1
+        and head.method == b"GET"
+        and head.length == 0
+    )
+    drop = set(named) - OPTIONS - PROTECTED
+    if drop:
+        head.lines = without(head.lines, drop)
+
+
+def bad_request_line(data: bytes, limits: HeadLimits) -> ClientError:
+    """Why a request's first line did not match."""
+    line = data.partition(b"\r\n")[0]
+    if len(line) > limits.line:
+        return UriTooLong()
+    version = line.rpartition(b" HTTP/")[2]
+    if re.fullmatch(rb"[0-9](?:\.[0-9])?", version) and version not in (b"1.0", b"1.1", b"0.9"):
+        return VersionNotSupported()
+    return BadRequest("the request line is malformed")
+
+
+def check_partial_request(data: bytes, limits: HeadLimits) -> None:
+    """Refuse as early as can be what will never become a good head.
+
+    Raises the `ClientError`; returns when more bytes may still make it whole.
+    """
+    if BARE_LF.search(data):
+        raise BadRequest("a line ends in a bare LF")
+    line = data.find(b"\r\n")
+    if line < 0:
+        if len(data) > limits.line + 1:
+            raise UriTooLong
+        return
+    if REQUEST_LINE.match(data) is None:
+        raise bad_request_line(data, limits)
+    if line > limits.line:
+        raise UriTooLong
+    lines = data[line + 2 :].split(b"\r\n")
+    if too_large(lines, len(data) - line - 2, limits):
+        raise HeaderFieldsTooLarge

@@ -1,0 +1,163 @@
+"""Heads of answers (RFC 9112, 4): read, checked, and sorted for a proxy."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.errors import BadRequest, UpstreamProtocolError
+from gateway.http1.fields import (
+    CHUNKED,
+    CONNECTION,
+    CONTENT_LENGTH,
+    DATE,
+    HOP,
+    KEEP_ALIVE,
+    PLAIN,
+    REQUEST_ID,
+    SERVER,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UNTIL_CLOSE,
+    UPGRADE,
+    HeadLimits,
+    Lines,
+    length_of,
+    tokens,
+    too_large,
+    without,
+)
+from gateway.http1.request import OPTIONS
+
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t -~\x80-\xff]*+)?\r\n")
+
+RESPONSE_KINDS: Final = {
+    b"connection": CONNECTION,
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
+    b"te": HOP,
+    b"keep-alive": HOP,
+    b"proxy-connection": HOP,
+    b"trailer": TRAILER,
+    b"x-request-id": REQUEST_ID,
+    b"date": DATE,
+    b"server": SERVER,
+}
+
+
+def kind_of(name: bytes) -> int:
+    """What an answer's field means."""
+    if name.startswith(b"x-accel-"):
+        return HOP
+    return RESPONSE_KINDS.get(name, PLAIN)
+
+
+known: Final = Lines(kind_of)
+
+
+class ResponseHead:
+    """An answer's head. `first` is its status line, in our version.
+
+    Lines are without their line ends. `length` counts the body's bytes, or is `CHUNKED` or
+    `UNTIL_CLOSE`.
+    """
+
+    __slots__ = (
+        "dated",
+        "first",
+        "keep_alive",
+        "length",
+        "lines",
+        "minor",
+        "named",
+        "status",
+        "trailer",
+    )
+
+    def __init__(self, status: int, minor: int, first: bytes) -> None:
+        self.status = status
+        self.minor = minor
+        self.first = first
+        self.length = UNTIL_CLOSE
+        self.keep_alive = minor == 1
+        self.trailer: bytes | None = None
+        self.dated = False
+        self.named = False  # a Server field came
+        self.lines: list[bytes] = []
+
+
+def parse_response(data: bytes, end: int, method: bytes, limits: HeadLimits) -> ResponseHead:
+    """Read an answer's head in `data[: end + 4]`; `method` is that of its request.
+
+    Raises `UpstreamProtocolError`.
+    """
+    match = STATUS_LINE.match(data)
+    if match is None:
+        raise UpstreamProtocolError("the upstream's status line is malformed")
+    start = match.end()
+    lines = data[start:end].split(b"\r\n") if end > start else []
+    size = end + 2 - start
+    if (size > limits.quick or len(lines) > limits.count) and too_large(lines, size, limits):
+        raise UpstreamProtocolError("the upstream's head is too large")
+    minor, status = match.groups()
+    first = data[: start - 2] if minor == b"1" else b"HTTP/1.1" + data[8 : start - 2]
+    head = ResponseHead(int(status), int(minor), first)
+    try:
+        _sort(head, lines, method)
+    except BadRequest:
+        raise UpstreamProtocolError from None
+    return head
+
+
+def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
+    lines = head.lines
+    append = lines.append
+    length = coding = None
+    named: list[bytes] | None = None
+    for line in received:
+        field = known[line]
+        if field is None:
+            append(line)
+            continue
+        kind, value = field
+        if kind == DATE:
+            if not head.dated:
+                append(line)
+                head.dated = True
+        elif kind == SERVER:
+            if not head.named:
+                append(line)
+                head.named = True
+        elif kind == CONTENT_LENGTH:
+            size = length_of(value)
+            if size < 0 or (length is not None and length != size):
+                raise UpstreamProtocolError
+            if length is None and head.status != 204:
+                append(line)
+            length = size
+        elif kind == KEEP_ALIVE:
+            head.keep_alive = True
+        elif kind == CONNECTION:
+            named = tokens(value) if named is None else named + tokens(value)
+        elif kind == TRANSFER_ENCODING:
+            coding = value.lower() if coding is None else b""
+        elif kind == TRAILER:
+            head.trailer = line
+    if coding is not None and (coding != b"chunked" or length is not None or head.minor == 0):
+        raise UpstreamProtocolError("the upstream's answer is framed in two ways or in none")
+    status = head.status
+    if method == b"HEAD" or status < 200 or status == 204 or status == 304:
+        head.length = 0
+    elif coding is not None:
+        head.length = CHUNKED
+    elif length is not None:
+        head.length = length
+    if named is not None:
+        if b"close" in named:
+            head.keep_alive = False
+        elif head.minor == 0:
+            head.keep_alive = head.keep_alive or b"keep-alive" in named
+        drop = set(named) - OPTIONS - {b"content-length"}
+        if drop:
+            head.lines = without(head.lines, drop)

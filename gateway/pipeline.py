@@ -1,0 +1,137 @@
+"""The path of a request: named, matched, handed to what answers it; then logged and counted.
+
+Everything that is asked of the gateway passes `handle` once and `finish` once, whatever
+becomes of it. Errors become answers in one place, `refuse`, and once an answer has begun there
+is only one thing left to do: cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Final
+
+import orjson
+
+from gateway import headers
+from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, PayloadTooLarge
+from gateway.exchange import Exchange, Response
+from gateway.http1.request import ABSOLUTE, HOST_VALUE
+from gateway.routing import Table
+from gateway.telemetry.requests import RouteMetrics
+
+NEVER_FORWARDED: Final = frozenset((b"TRACE", b"CONNECT"))
+ALLOW_LINE: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+JSON_LINE: Final = b"Content-Type: application/json"
+
+Record = Callable[[Exchange, float], None]
+Report = Callable[[str, Exchange, BaseException | None], None]
+
+
+class Pipeline:
+    """One generation of the configuration at work; a reload makes another."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        trusted: headers.Networks,
+        unrouted: RouteMetrics,
+        record: Record | None,
+        report: Report,
+    ) -> None:
+        """`record` writes the access log, `report` everything that went wrong here."""
+        self.table = table
+        self._trusted = trusted
+        self._unrouted = unrouted
+        self._record = record
+        self._report = report
+
+    def handle(self, exchange: Exchange) -> None:
+        try:
+            headers.identify(exchange)
+            if exchange.client.peer.trusted:
+                headers.believe(exchange, self._trusted)
+            head = exchange.head
+            if head.target[0] != 47 or head.method in NEVER_FORWARDED:  # 47 is "/"
+                if self._answer_special(exchange):
+                    return
+            route = self.table.match(exchange.path, head.host, head.method)
+            exchange.route = route
+            if route.max_body and head.length > route.max_body:
+                raise PayloadTooLarge
+            route.endpoint.handle(exchange)
+        except GatewayError as error:
+            self.refuse(exchange, error)
+        except Exception as error:
+            self._report("internal_error", exchange, error)
+            self.refuse(exchange, GatewayError(closes=True))
+
+    def _answer_special(self, exchange: Exchange) -> bool:
+        """What is no path: `*` is answered, an absolute form is turned into one."""
+        head = exchange.head
+        if head.method in NEVER_FORWARDED:
+            raise MethodNotAllowed(fields=(ALLOW_LINE,))
+        if head.target == b"*" and head.method == b"OPTIONS":
+            exchange.client.respond(
+                Response(200, lines=(ALLOW_LINE, *self._lines(exchange)), closes=False)
+            )
+            return True
+        match = ABSOLUTE.fullmatch(head.target)
+        if match is None:
+            raise BadRequest("the target is no path", closes=False)
+        authority, rest = match.groups()
+        if not authority or HOST_VALUE.fullmatch(authority) is None:
+            raise BadRequest("the target's authority is malformed", closes=False)
+        if head.host is not None and head.host.lower() != authority.lower():
+            raise BadRequest("the target and Host name different hosts", closes=False)
+        head.host = authority
+        path, mark, query = (rest or b"/").partition(b"?")
+        exchange.path, exchange.query = path or b"/", mark + query
+        return False
+
+    def refuse(self, exchange: Exchange, error: GatewayError) -> None:
+        """Answer with an error of our own, or cut when an answer has begun already."""
+        exchange.error = exchange.error or error.code
+        if error.blame != "client":
+            self._report(error.code, exchange, None)
+        if exchange.status:
+            exchange.client.cut()
+            return
+        if not exchange.request_id:
+            headers.identify(exchange)
+        body = error_body(exchange, error)
+        lines = (JSON_LINE, *error.fields, *self._lines(exchange))
+        exchange.client.respond(
+            Response(error.status, body, lines, closes=error.closes or exchange.closes)
+        )
+
+    @staticmethod
+    def _lines(exchange: Exchange) -> tuple[bytes, ...]:
+        name = b"X-Request-ID: " + exchange.request_id
+        return name, headers.date_line(), headers.SERVER_LINE
+
+    def finish(self, exchange: Exchange) -> None:
+        """The exchange is over: count it and write its line."""
+        seconds = perf_counter() - exchange.started
+        route = exchange.route
+        metrics = route.metrics if route is not None else None
+        (metrics or self._unrouted).finished(exchange.head.method, exchange.status, seconds)
+        if self._record is not None:
+            self._record(exchange, seconds)
+
+
+def error_body(exchange: Exchange, error: GatewayError) -> bytes:
+    """The one form that an error of our own has."""
+    return orjson.dumps(
+        {
+            "error": error.code,
+            "message": error.message,
+            "path": exchange.path.decode("ascii", "replace"),
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "status_code": error.status,
+            "request_id": exchange.request_id.decode(),
+        }
+    )

@@ -1,0 +1,1 @@
+"""How a request gets to an upstream: the attempt, the connection it is made on, the tunnel."""

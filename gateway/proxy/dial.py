@@ -1,0 +1,131 @@
+"""Opening connections to a target: the session's connector resolves, connects and secures.
+
+aiohttp's connector does what a library does better (DNS with a cache, happy eyeballs, TLS); the
+connection that it opened is then given our own protocol (`Transport.set_protocol`) and kept in
+the target's own pool, because what the library's client and pool do for a request costs more
+than the rest of the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from gateway.errors import ConnectTimeout, UpstreamError, UpstreamInsecure, UpstreamUnreachable
+from gateway.http1.fields import HeadLimits
+from gateway.proxy.transport import Connection
+from gateway.upstreams.target import Target
+
+NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the whole is timed here, queue and all
+
+
+class Dialer:
+    """Opens connections to one target, and is their way back to its pool."""
+
+    def __init__(
+        self,
+        target: Target[Connection],
+        session: aiohttp.ClientSession,
+        connector: aiohttp.BaseConnector,
+        *,
+        clock: Callable[[], float],
+        connect_timeout: float,
+        buffer: int,
+        limits: HeadLimits,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> None:
+        self.target = target
+        address = target.address
+        self.secure = address.scheme == "https"
+        if address.scheme == "unix":
+            self.origin = f"unix://{address.host}"
+            url = URL("http://localhost/")
+        else:
+            self.origin = f"{address.scheme}://{address.authority.decode()}"
+            url = URL.build(scheme=address.scheme, host=address.host, port=address.port)
+        self.url = url
+        self.log_fields = b""  # the target as the access log has it
+        self._request = aiohttp.ClientRequest(
+            "GET",
+            url,
+            session=session,
+            loop=asyncio.get_running_loop(),
+            ssl=tls if tls is not None else True,
+            server_hostname=server_name,
+        )
+        self._connector = connector
+        self._clock = clock
+        self._connect_timeout = connect_timeout
+        self._buffer = buffer
+        self._limits = limits
+
+    async def connection(self, slot: bool) -> Connection:
+        """A connection of the pool or a new one; `slot` says that the caller has its slot.
+
+        Raises the `UpstreamError` that tells why there is none.
+        """
+        pool = self.target.pool
+        if not slot and not pool.reserve():
+            idle = await pool.wait()
+            if idle is not None:
+                if idle.usable:
+                    return idle
+                idle.discard()
+        try:
+            return await self._open()
+        except BaseException:
+            pool.release_slot()
+            raise
+
+    async def _open(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_timeout or None):
+                opened = await self._connector.connect(self._request, [], NO_TIMEOUT)
+        except TimeoutError:
+            raise ConnectTimeout from None
+        except (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError) as error:
+            raise UpstreamInsecure from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnreachable from error
+        transport = opened.transport
+        if transport is None or opened.protocol is None or opened.protocol.should_close:
+            opened.close()
+            raise UpstreamUnreachable
+        connection = Connection(transport, self, opened.close, self._limits)
+        transport.set_protocol(connection)
+        transport.set_write_buffer_limits(self._buffer)
+        return connection
+
+    # ------------------------------------------------------------------ the connections' calls
+
+    def idle(self, connection: Connection) -> None:
+        if not self.target.pool.put(connection, self._clock()):
+            connection.discard()
+
+    def gone(self, connection: Connection, idle: bool) -> None:
+        pool = self.target.pool
+        # One that was idle, but not in the pool, was just handed to a waiter, who has its slot.
+        if not idle:
+            pool.release_slot()
+        else:
+            pool.forget(connection)
+
+    def expire(self) -> None:
+        """Close what was idle for too long, or all that is idle once the pool is closed."""
+        for connection in self.target.pool.expire(self._clock()):
+            connection.discard()
+
+    def close(self) -> None:
+        for connection in self.target.pool.close():
+            connection.discard()
+
+
+def is_safe_to_repeat(error: UpstreamError) -> bool:
+    """Whether the upstream has certainly seen nothing of a request that failed so."""
+    return isinstance(error, UpstreamUnreachable | UpstreamInsecure | ConnectTimeout)

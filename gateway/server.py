@@ -1,0 +1,162 @@
+"""One worker's life: start, serve, reload, drain, close. The only importer of uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+import uvloop
+
+from gateway.acceptor import Acceptor, Gate
+from gateway.app import Gateway
+from gateway.config import ConfigError, Settings
+from gateway.telemetry.memory import Region
+
+TICK: Final = 1.0  # seconds between two signs of life
+RESERVED_FILES: Final = 64  # descriptors kept for everything but connections
+
+
+def run(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    regions: Sequence[Region],
+    slot: int,
+    reload: Callable[[], Settings],
+) -> int:
+    """Serve on `sockets` until told to stop; returns the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        worker = Worker(settings, sockets, regions, slot, reload)
+        return runner.run(worker.live())
+
+
+class Worker:
+    """A process's gateway, its listening sockets and its signals."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        regions: Sequence[Region],
+        slot: int,
+        reload: Callable[[], Settings],
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._regions = regions
+        self._region = regions[slot]
+        self._slot = slot
+        self._read_settings = reload
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def live(self) -> int:
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._region.heartbeat = monotonic()
+        if settings.tls is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._tls.set_alpn_protocols(["http/1.1"])
+            self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
+        gateway = self._gateway = Gateway(settings, self._regions, self._slot)
+        await gateway.open()
+        gate = Gate(
+            gateway.front,
+            settings.limits.connections or room_for_connections(),
+            settings.limits.connections_per_address,
+            settings.trusted_proxies,
+        )
+        acceptors = [Acceptor(loop, s, gate, gateway, self._tls) for s in self._sockets]
+        for acceptor in acceptors:
+            acceptor.start()
+        pulse = loop.create_task(self._beat(gateway))
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        ports = sorted({s.getsockname()[1] for s in self._sockets if s.family != socket.AF_UNIX})
+        gateway.log.info("worker_started", slot=self._slot, ports=ports)
+        await self._stopping.wait()
+        await self._drain(gateway, acceptors)
+        pulse.cancel()
+        await gateway.close()
+        return 0
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._apply())
+
+    async def _apply(self) -> None:
+        """Put new settings to work whole, or none of them."""
+        gateway = self._gateway
+        try:
+            settings = await asyncio.to_thread(self._read_settings)
+            await gateway.apply(settings)
+        except ConfigError as error:
+            for problem in error.problems:
+                gateway.log.error("reload_refused", problem=str(problem))
+            return
+        except Exception as error:  # noqa: BLE001 - a bad reload must never end a good worker
+            gateway.log.error("reload_refused", problem=repr(error))
+            return
+        if self._tls is not None and settings.tls is not None:
+            self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
+        gateway.log.info("reloaded", routes=len(settings.routes))
+
+    async def _beat(self, gateway: Gateway) -> None:
+        """A sign of life a second; how late it is is the loop's lag."""
+        due = monotonic()
+        while True:
+            now = monotonic()
+            self._region.heartbeat = now
+            gateway.tick(max(0.0, now - due))
+            due = now + TICK
+            await asyncio.sleep(TICK)
+
+    async def _drain(self, gateway: Gateway, acceptors: Sequence[Acceptor]) -> None:
+        settings, front = self._settings, gateway.front
+        gateway.log.info("draining", connections=len(front.connections))
+        front.draining = True
+        await self._pause(settings.drain_delay)
+        for acceptor in acceptors:
+            await acceptor.close()
+        front.leave()
+        deadline = monotonic() + settings.drain_timeout
+        while front.connections and monotonic() < deadline and not self._hurry.is_set():
+            front.close_idle()
+            await self._pause(0.05)
+        cut = front.cut_all()
+        if cut:
+            gateway.log.warning("drain_cut", connections=cut)
+            await asyncio.sleep(0.05)  # for the last answers to be written
+        gateway.log.info("drained")
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def room_for_connections() -> int:
+    """Clients that the process's descriptors allow, each with an upstream's connection."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(16, (soft - RESERVED_FILES) // 2)

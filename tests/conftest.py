@@ -1,0 +1,53 @@
+"""What all tests share: the event loop, and servers that start when a test first asks for one.
+
+With pytest-xdist each worker has servers of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import uvloop
+
+from tests import servers
+from tests.servers import Server
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every asynchronous test runs on the loop that the gateway runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    with servers.valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[Server]:
+    with servers.nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: Server) -> str:
+    return postgres_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: Server) -> str:
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def nats_url(nats_server: Server) -> str:
+    return nats_server.url
