@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --cov
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --cov=gateway
 LOCK_ARGS ?=
 
 # Recipes see PYTHON and VENV when the caller gave them; what would lead Python astray they do not.
@@ -31,8 +31,8 @@ run: install  ## the demo on 127.0.0.1:8000
 dev: install  ## the demo, started anew whenever a file of gateway/ changes
 	@exec $(BIN)/watchfiles --sigint-timeout 10 '$(BIN)/gateway demo' gateway
 
-test: install  ## the whole suite, on private PostgreSQL, Redis and NATS servers
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: install  ## the whole suite (or TESTS=…), on private PostgreSQL, Redis and NATS servers
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 check: install  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -167,7 +167,11 @@ def introduction(plan: Plan, found: Found, cores: Cores) -> list[str]:
         f"processor time: user and system of all of a proxy's processes; "
         f"load average before the run: {busy:.2f}"
         + (" (NOT IDLE: expect noise)" if busy > 0.5 else ""),
-        "; ".join(f"{peer.name} {found.version(peer)}" for peer in plan.peers if peer in FULL),
+        "; ".join(
+            f"{peer.name} {found.version(peer)}"
+            for peer in plan.peers
+            if peer in FULL and found.peer(peer)
+        ),
         "",
     ]
 

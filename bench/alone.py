@@ -22,6 +22,8 @@ STARTS = 5
 START_LIMIT_SECONDS = 15.0
 POLL_SECONDS = 0.002
 WORKER_SHARE = 0.25
+# A quarter of a core makes a short run a very short one.
+WORKERS_SECONDS = 3.0
 # 32 connections that each wait 32 ms between requests: a little under 1,000 requests a second.
 PACED_CONNECTIONS = 32
 PACED_PAUSE_MS = 32
@@ -104,12 +106,15 @@ def compare_workers(
     stage: Stage, generator: Generator, peer: Peer, rounds: int, seconds: float
 ) -> Workers:
     """One worker and two, in turns, each worker held to the same share. Raises BenchError."""
+    seconds = max(seconds, WORKERS_SECONDS)
     held_by = ""
     rates: dict[int, list[float]] = {1: [], 2: []}
     used: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for workers in rates:
             with shares() as held, stage.briefly(peer, WORKERS=str(workers)) as running:
+                # Connections, pools and caches are made before the share is.
+                generator.measure(loads.BY_NAME["small"], running.port, 1)
                 members = procfs.leaves(running.child.pid)
                 if len(members) < workers:
                     raise BenchError(f"{workers} workers asked for, {len(members)} seen")

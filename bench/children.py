@@ -104,6 +104,7 @@ class Children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.popen.wait()
+        wait_for_group(child.pid)
 
     def _before(self, cores: frozenset[int]) -> Callable[[], None]:
         def prepare() -> None:
@@ -112,6 +113,15 @@ class Children:
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
         return prepare
+
+
+def wait_for_group(leader: int) -> None:
+    """Until nobody of the group is left; bounded, where nobody reaps orphans."""
+    deadline = time.monotonic() + STOP_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(leader, 0)
+            time.sleep(0.002)
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:

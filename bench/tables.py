@@ -94,7 +94,9 @@ def alone_lines(figures: Figures) -> list[str]:
         lines.append(
             f"workers: one {workers.one:,.0f}, two {workers.two:,.0f} requests/s, "
             f"{workers.growth:.2f} times; each held to 25 % of one core ({workers.held_by}), "
-            f"they had {workers.one_used:.0%} and {workers.two_used:.0%} of it"
+            f"they had {workers.one_used:.0%} and {workers.two_used:.0%} of it, "
+            f"{_micros(workers.one_used, workers.one)} and "
+            f"{_micros(workers.two_used, workers.two)} µs a request"
         )
     for name, sample in (
         ("direct, about 1,000 requests/s", figures.direct),
@@ -113,6 +115,10 @@ def alone_lines(figures: Figures) -> list[str]:
             f"{users.failed:.2%} failed, {verdict}"
         )
     return [*lines, *figures.notes]
+
+
+def _micros(cores: float, rate: float) -> str:
+    return f"{cores / rate * 1e6:.1f}"
 
 
 def _mb(size: int) -> str:

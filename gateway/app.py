@@ -39,7 +39,7 @@ from gateway.proxy.http import Proxy, Service, UpstreamMetrics
 from gateway.proxy.transport import Connection
 from gateway.proxy.websocket import Tunnel, TunnelMetrics
 from gateway.routing import Table
-from gateway.telemetry.access_log import NO_TARGET, AccessLog, target_fields
+from gateway.telemetry.access_log import AccessLog, target_fields
 from gateway.telemetry.events import EventLog, capture_logging
 from gateway.telemetry.exposition import Exposition
 from gateway.telemetry.instruments import Registry
@@ -118,11 +118,11 @@ class Gateway:
             Route(
                 own.name,
                 endpoint,
+                RouteMetrics(self.metrics, own.name),
                 own.path.encode(),
                 exact=True,
                 methods=frozenset((b"GET", b"HEAD") if own.method == "GET" else (own.method.encode(),)),
                 max_body=settings.max_body_size,
-                metrics=RouteMetrics(self.metrics, own.name),
             )
             for own in self._table
         ]
@@ -211,7 +211,7 @@ class Gateway:
             Table(self._own, routes),
             trusted=settings.trusted_proxies,
             unrouted=self._unrouted,
-            record=self._record if settings.access_log else None,
+            record=self._access_log.record if settings.access_log else None,
             report=self._report,
         )
         return Generation(pipeline, behind)
@@ -248,12 +248,12 @@ class Gateway:
         return Route(
             route.name,
             endpoint,
+            RouteMetrics(self.metrics, route.name),
             path,
             exact=route.path is not None,
             hosts=tuple(host.lower().encode() for host in route.hosts),
             methods=frozenset(m.encode() for m in route.methods) if route.methods else None,
             max_body=limit,
-            metrics=RouteMetrics(self.metrics, route.name),
         )
 
     def _tunnel_metrics(self, route: str) -> TunnelMetrics:
@@ -280,7 +280,6 @@ class Gateway:
                 target,
                 self._session,
                 self._connector_for(target),
-                clock=monotonic,
                 connect_timeout=settings.connect_timeout,
                 buffer=limits.buffer,
                 limits=HeadLimits(
@@ -357,19 +356,6 @@ class Gateway:
         return self._loop.create_task(watch(), name=f"health {name} {target.name}")
 
     # ------------------------------------------------------------------------------ telemetry
-
-    def _record(self, exchange: Exchange, seconds: float) -> None:
-        self._access_log.record(
-            exchange.request_id,
-            exchange.head.method,
-            exchange.path,
-            exchange.target_fields or NO_TARGET,
-            exchange.status,
-            seconds,
-            exchange.client_ip,
-            exchange.body_sent,
-            exchange.trace_id,
-        )
 
     def _report(self, event: str, exchange: Exchange, error: BaseException | None) -> None:
         fields: dict[str, object] = {

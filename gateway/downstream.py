@@ -117,8 +117,9 @@ class Downstream(asyncio.Protocol):
 
     __slots__ = (
         "_decoder",
-        "_front",
         "_held",
+        "_expecting",
+        "_last",
         "_left",
         "_looping",
         "_out",
@@ -126,17 +127,19 @@ class Downstream(asyncio.Protocol):
         "_scanned",
         "_state",
         "_taken",
+        "_timer",
         "_transport",
         "_window",
         "companion",
         "exchange",
+        "front",
         "full",
         "peer",
         "sink",
     )
 
     def __init__(self, front: Front, peer: Peer) -> None:
-        self._front = front
+        self.front = front
         self.peer = peer
         self.exchange: Exchange | None = None
         self.sink: Sink | None = None
@@ -151,6 +154,9 @@ class Downstream(asyncio.Protocol):
         self._left = 0
         self._taken = 0
         self._window = 0
+        self._expecting = False
+        self._last: RequestHead | None = None
+        self._timer: Deadline[Downstream] | None = None
         self._decoder: ChunkedDecoder | None = None
         self.companion: asyncio.Protocol | None = None
 
@@ -168,15 +174,14 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(self._front.limits.buffer)
-        self._front.connections.add(self)
-        self._front.head.start(self)
+        self._transport.set_write_buffer_limits(self.front.limits.buffer)
+        self.front.connections.add(self)
+        self._wait(self.front.head)
 
     def data_received(self, data: bytes) -> None:
         state = self._state
         if state == HEAD:
-            self._held = self._held + data if self._held else data
-            self._read()
+            self._read(self._held + data if self._held else data)
         elif state == BODY or state == SKIP:
             self._read_body(data)
         elif state == TUNNEL:
@@ -184,7 +189,7 @@ class Downstream(asyncio.Protocol):
             self.sink.received((data,))
         elif state == WAIT:
             self._held = self._held + data if self._held else data
-            if len(self._held) > self._front.limits.buffer:
+            if len(self._held) > self.front.limits.buffer:
                 self.pause()
         else:
             self._left -= len(data)
@@ -192,10 +197,10 @@ class Downstream(asyncio.Protocol):
                 self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        front = self._front
+        front = self.front
         front.connections.discard(self)
-        for deadline in (front.head, front.idle, front.body, front.send, front.linger):
-            deadline.stop(self)
+        self._wait(None)
+        front.send.stop(self)
         self._state = LINGER
         self._held = b""
         if front.on_closed is not None:
@@ -215,67 +220,78 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.full = True
-        self._front.send.start(self)
+        self.front.send.start(self)
         if self.sink is not None:
             self.sink.blocked()
 
     def resume_writing(self) -> None:
         self.full = False
-        self._front.send.stop(self)
+        self.front.send.stop(self)
         if self.sink is not None:
             self.sink.unblocked()
 
     # ------------------------------------------------------------------------------- reading
 
-    def _read(self) -> None:
-        """Read requests from what is held, until one has to wait."""
+    def _read(self, data: bytes) -> None:
+        """Read requests from `data`, until one has to wait or there is no whole one left."""
+        front = self.front
         self._looping = True
-        while self._state == HEAD and self._held:
-            if not self._read_head():
+        while True:
+            if data[:2] == b"\r\n":  # RFC 9112, 2.2: an empty line before a request is ignored
+                data = data[2:]
+            end = data.find(b"\r\n\r\n", self._scanned)
+            try:
+                if end < 0:
+                    self._await_head(data)
+                    break
+                head, target = parse_request(data, end, front.limits.head, self._last)
+            except ClientError as error:
+                self._refuse_head(data, error)
+                break
+            if self._timer is not None:
+                self._timer.stop(self)
+            self._scanned = 0
+            self._held = data[end + 4 :]
+            self._last = head
+            self._take(head, target)
+            data = self._held
+            if not data or self._state != HEAD:
                 break
         self._looping = False
 
-    def _read_head(self) -> bool:
-        front = self._front
-        data = self._held
-        if data[:2] == b"\r\n":  # RFC 9112, 2.2: an empty line before a request is ignored
-            data = data[2:]
-        end = data.find(b"\r\n\r\n", self._scanned)
-        try:
-            if end < 0:
-                check_partial_request(data, front.limits.head)
-                if self not in front.head:
-                    front.idle.stop(self)
-                    front.head.start(self)
-                self._held = data
-                self._scanned = max(0, len(data) - 3)
-                return False
-            head = parse_request(data, end, front.limits.head)
-        except ClientError as error:
-            self._refuse_head(data, error)
-            return False
-        front.idle.stop(self)
-        front.head.stop(self)
-        self._scanned = 0
-        self._held = data[end + 4 :]
-        self._take(head)
-        return True
+    def _await_head(self, data: bytes) -> None:
+        """Part of a head has come: the rest has its time, counted from its first byte."""
+        front = self.front
+        check_partial_request(data, front.limits.head)
+        if self._timer is not front.head:
+            self._wait(front.head)
+        self._held = data
+        self._scanned = max(0, len(data) - 3)
 
-    def _take(self, head: RequestHead) -> None:
-        exchange = self.exchange = Exchange(self, head)
+    def _wait(self, timer: Deadline[Downstream] | None) -> None:
+        """Have this time-out run for what is to come, in place of the one before."""
+        if self._timer is not None:
+            self._timer.stop(self)
+        self._timer = timer
+        if timer is not None:
+            timer.start(self)
+
+    def _take(self, head: RequestHead, target: bytes) -> None:
+        exchange = self.exchange = Exchange(self, head, target)
         length = head.length
         if not length:
             self._state = WAIT
-            self._front.pipeline.handle(exchange)
+            self.front.pipeline.handle(exchange)
             return
         self._state = BODY
         self._left = length
         self._taken = self._window = 0
+        self._expecting = head.expect
         self._decoder = None
         if length == CHUNKED:
-            self._decoder = ChunkedDecoder(self._front.limits.chunk_extension)
-        self._front.body.start(self)
-        self._front.pipeline.handle(exchange)
+            self._decoder = ChunkedDecoder(self.front.limits.chunk_extension)
+        self._wait(self.front.body)
+        self.front.pipeline.handle(exchange)
         if self._held and self._state in (BODY, SKIP):
             data, self._held = self._held, b""
             self._read_body(data)
@@ -285,15 +301,14 @@ class Downstream(asyncio.Protocol):
         line = data.partition(b"\r\n")[0].split(b" ")
         method, target = (line[0], line[1]) if len(line) > 1 else (b"-", b"-")
         self._held = b""
-        self._begin_refused(RequestHead(method[:32], target[:8192], 1, []), error)
+        self._begin_refused(RequestHead(method[:32], 1, b""), target[:8192], error)
 
-    def _begin_refused(self, head: RequestHead, error: ClientError) -> None:
-        self._front.idle.stop(self)
-        self._front.head.stop(self)
-        head.keep_alive = False
+    def _begin_refused(self, head: RequestHead, target: bytes, error: ClientError) -> None:
+        self._wait(None)
         self._state = WAIT
-        exchange = self.exchange = Exchange(self, head)
-        self._front.pipeline.refuse(exchange, error)
+        exchange = self.exchange = Exchange(self, head, target)
+        exchange.closes = True
+        self.front.pipeline.refuse(exchange, error)
 
     def _read_body(self, data: bytes) -> None:
         try:
@@ -306,7 +321,6 @@ class Downstream(asyncio.Protocol):
             if self._taken > SKIP_BYTES:
                 self._linger()
             elif rest is not None:
-                self._front.body.stop(self)
                 self._state, self._held = HEAD, rest
                 self._next()
             return
@@ -318,7 +332,7 @@ class Downstream(asyncio.Protocol):
         if sink is not None and pieces:
             sink.received(pieces)
         if rest is not None and self._state == BODY:
-            self._front.body.stop(self)
+            self._wait(None)
             self._state, self._held = WAIT, rest
             if self.sink is sink and sink is not None:
                 sink.ended()
@@ -353,23 +367,17 @@ class Downstream(asyncio.Protocol):
         if sink is not None:
             sink.abandoned()
         exchange.closes = True
-        self._front.pipeline.refuse(exchange, error)
+        self.front.pipeline.refuse(exchange, error)
 
     # --------------------------------------------------------------------- what the sink says
-
-    @property
-    def closing(self) -> bool:
-        """Whether this connection is to be closed behind the next answer."""
-        return self._front.draining
 
     @property
     def received_all(self) -> bool:
         return self._state != BODY
 
     def proceed(self) -> None:
-        exchange = self.exchange
-        if exchange is not None and exchange.head.expect and self._state == BODY:
-            exchange.head.expect = False
+        if self._expecting and self._state == BODY:
+            self._expecting = False
             if not self._taken:  # a client that did not wait needs no permission
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -390,8 +398,8 @@ class Downstream(asyncio.Protocol):
         exchange = self.exchange
         assert exchange is not None
         head = exchange.head
-        keep = head.keep_alive and not (response.closes or self._front.draining)
-        if self._state == BODY and (head.expect or not self._worth_skipping()):
+        keep = head.keep_alive and not (response.closes or self.front.draining)
+        if self._state == BODY and (self._expecting or not self._worth_skipping()):
             # Whether a body that waits for permission follows is not known: start afresh.
             keep = False
         exchange.status = response.status
@@ -415,7 +423,7 @@ class Downstream(asyncio.Protocol):
         self.flush()
         exchange = self.exchange
         self.exchange = self.sink = None
-        front = self._front
+        front = self.front
         if exchange is not None:
             front.pipeline.finish(exchange)
         if self._paused:
@@ -427,6 +435,7 @@ class Downstream(asyncio.Protocol):
                 self._linger()
         elif self._state == WAIT:
             self._state = HEAD
+            self._timer = front.idle
             front.idle.start(self)
             if self._held:
                 self._next()
@@ -439,18 +448,16 @@ class Downstream(asyncio.Protocol):
 
     def _next(self) -> None:
         """Go on to a request that is here already; a loop, for there may be thousands."""
-        if not self._looping:
-            if self not in self._front.idle:
-                self._front.idle.start(self)
-            self._read()
+        self._wait(self.front.idle)
+        if self._held and not self._looping:
+            self._read(self._held)
 
     def _linger(self) -> None:
         """Close in a way that lets the client read the answer first (RFC 9112, 9.6)."""
         self._state = LINGER
         self._held = b""
         self._left = LINGER_BYTES
-        self._front.body.stop(self)
-        self._front.linger.start(self)
+        self._wait(self.front.linger)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:  # TLS has no half close
@@ -458,6 +465,7 @@ class Downstream(asyncio.Protocol):
 
     def tunnel(self) -> bytes:
         self._state = TUNNEL
+        self._last = None
         held, self._held = self._held, b""
         self.resume()
         return held
@@ -465,7 +473,8 @@ class Downstream(asyncio.Protocol):
     def pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
             self._paused = True
-            self._front.body.stop(self)
+            if self._state == BODY:
+                self._wait(None)
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -473,7 +482,7 @@ class Downstream(asyncio.Protocol):
             self._paused = False
             if self._state == BODY:
                 self._window = self._taken
-                self._front.body.start(self)
+                self._wait(self.front.body)
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -500,10 +509,10 @@ class Downstream(asyncio.Protocol):
 
     def body_window(self) -> None:
         """A body's rate is looked at once a window, so that bursts do not count against it."""
-        least = self._front.limits.body_min_rate * self._front.BODY_WINDOW
+        least = self.front.limits.body_min_rate * self.front.BODY_WINDOW
         if self._taken - self._window >= least:
             self._window = self._taken
-            self._front.body.start(self)
+            self._wait(self.front.body)
         elif self.exchange is None or self.exchange.status:
             self.cut()
         else:

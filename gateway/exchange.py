@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.http1.request import RequestHead
@@ -119,13 +119,12 @@ class Route:
 
     name: str
     endpoint: Endpoint
+    metrics: RouteMetrics
     path: bytes
     exact: bool = False
     hosts: tuple[bytes, ...] = ()
     methods: frozenset[bytes] | None = None
-    rewrite: bytes | None = None  # what stands in for `path`; None leaves it
     max_body: int = 0
-    metrics: RouteMetrics | None = None
 
 
 class Exchange:
@@ -138,25 +137,30 @@ class Exchange:
         "closes",
         "error",
         "head",
+        "host",
         "path",
         "query",
         "request_id",
         "route",
         "sent_path",
-        "span_id",
         "started",
         "status",
+        "target",
         "target_fields",
         "trace_id",
+        "traceparent",
         "upstream_name",
     )
 
-    def __init__(self, client: Client, head: RequestHead) -> None:
-        self.started = perf_counter()
+    def __init__(self, client: Client, head: RequestHead, target: bytes) -> None:
+        self.started = monotonic()
         self.client = client
         self.head = head
-        self.path, mark, query = head.target.partition(b"?")
+        self.target = target
+        self.path, mark, query = target.partition(b"?")
         self.query = mark + query  # with its question mark: an empty query is one, too
+        self.host = head.host
+        self.traceparent = head.traceparent
         self.client_ip = client.peer.address
         self.route: Route | None = None
         self.status = 0
@@ -165,7 +169,6 @@ class Exchange:
         self.closes = False
         self.request_id = b""
         self.trace_id = b""
-        self.span_id = b""
         self.upstream_name = ""
         self.target_fields = b""  # the target as the log line has it
         self.sent_path = b""

@@ -73,10 +73,8 @@ def identify(exchange: Exchange) -> None:
         if match is not None and (match[1] != b"00" or match[4] is None):
             exchange.trace_id = match[2]
             return
-        head.traceparent = None
-        head.lines = without(head.lines, {b"tracestate"})  # it belongs to what was dropped
     exchange.trace_id = drawn[:32]
-    exchange.span_id = drawn[32:]
+    exchange.traceparent = b"00-%b-%b-01" % (drawn[:32], drawn[32:])
 
 
 def believe(exchange: Exchange, trusted: Networks) -> None:
@@ -100,11 +98,13 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
     head = exchange.head
     client = exchange.client.peer
     if client.trusted:
-        address, proto, name, forwarded = _passed_on(head, client)
+        address, proto, name, forwarded = _passed_on(exchange, client)
         extra = (*forwarded, *extra)
     else:
-        address, proto, name = client.address_bytes, client.scheme, head.host
-    parent = head.traceparent or b"00-%b-%b-01" % (exchange.trace_id, exchange.span_id)
+        address, proto, name = client.address_bytes, client.scheme, exchange.host
+    lines = head.lines
+    if exchange.traceparent is not head.traceparent and head.traceparent is not None:
+        lines = without(lines, {b"tracestate"})  # it belongs to what was dropped
     return (
         b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
         b"X-Forwarded-Host: %b\r\nX-Request-ID: %b\r\ntraceparent: %b\r\n\r\n"
@@ -113,22 +113,23 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
         path,
         exchange.query,
         host,
-        b"\r\n".join((*head.lines, *extra, b"")),
+        b"\r\n".join((*lines, *extra, b"")),
         address,
         proto,
         host if name is None else name,
         exchange.request_id,
-        parent,
+        exchange.traceparent,
     )
 
 
 def _passed_on(
-    head: RequestHead, peer: Peer
+    exchange: Exchange, peer: Peer
 ) -> tuple[bytes, bytes, bytes | None, Sequence[bytes]]:
     """What a trusted peer said of the client, its own address added."""
+    head = exchange.head
     address = b", ".join((*(head.forwarded_for or ()), peer.address_bytes))
     proto = head.forwarded_proto or peer.scheme
-    return address, proto, head.forwarded_host or head.host, head.forwarded or ()
+    return address, proto, head.forwarded_host or exchange.host, head.forwarded or ()
 
 
 def cookie(head: RequestHead, name: bytes) -> bytes:

@@ -85,7 +85,8 @@ class Local:
         if self._client.exchange is not exchange:
             return  # the client has left
         exchange.status = response.status
-        exchange.body_sent = response.body_length
+        length = response.content_length
+        exchange.body_sent = response.body_length if length is None else length
         self._client.finish(bool(response.keep_alive) and not reset)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 import orjson
@@ -55,10 +55,10 @@ class Pipeline:
             if exchange.client.peer.trusted:
                 headers.believe(exchange, self._trusted)
             head = exchange.head
-            if head.target[0] != 47 or head.method in NEVER_FORWARDED:  # 47 is "/"
+            if exchange.target[0] != 47 or head.method in NEVER_FORWARDED:  # 47 is "/"
                 if self._answer_special(exchange):
                     return
-            route = self.table.match(exchange.path, head.host, head.method)
+            route = self.table.match(exchange.path, exchange.host, head.method)
             exchange.route = route
             if route.max_body and head.length > route.max_body:
                 raise PayloadTooLarge
@@ -74,12 +74,12 @@ class Pipeline:
         head = exchange.head
         if head.method in NEVER_FORWARDED:
             raise MethodNotAllowed(fields=(ALLOW_LINE,))
-        if head.target == b"*" and head.method == b"OPTIONS":
+        if exchange.target == b"*" and head.method == b"OPTIONS":
             exchange.client.respond(
                 Response(200, lines=(ALLOW_LINE, *self._lines(exchange)), closes=False)
             )
             return True
-        match = ABSOLUTE.fullmatch(head.target)
+        match = ABSOLUTE.fullmatch(exchange.target)
         if match is None:
             raise BadRequest("the target is no path", closes=False)
         authority, rest = match.groups()
@@ -87,7 +87,7 @@ class Pipeline:
             raise BadRequest("the target's authority is malformed", closes=False)
         if head.host is not None and head.host.lower() != authority.lower():
             raise BadRequest("the target and Host name different hosts", closes=False)
-        head.host = authority
+        exchange.host = authority
         path, mark, query = (rest or b"/").partition(b"?")
         exchange.path, exchange.query = path or b"/", mark + query
         return False
@@ -115,10 +115,10 @@ class Pipeline:
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange is over: count it and write its line."""
-        seconds = perf_counter() - exchange.started
+        seconds = monotonic() - exchange.started
         route = exchange.route
-        metrics = route.metrics if route is not None else None
-        (metrics or self._unrouted).finished(exchange.head.method, exchange.status, seconds)
+        metrics = self._unrouted if route is None else route.metrics
+        metrics.finished(exchange.head.method, exchange.status, seconds)
         if self._record is not None:
             self._record(exchange, seconds)
 

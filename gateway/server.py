@@ -54,14 +54,15 @@ class Worker:
         self._read_settings = reload
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._interrupted = False
         self._reloading: asyncio.Task[None] | None = None
         self._tls: ssl.SSLContext | None = None
 
     async def live(self) -> int:
         loop = asyncio.get_running_loop()
         settings = self._settings
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._region.heartbeat = monotonic()
         if settings.tls is not None:
@@ -91,9 +92,11 @@ class Worker:
         await gateway.close()
         return 0
 
-    def _stop(self) -> None:
-        if self._stopping.is_set():
+    def _interrupt(self) -> None:
+        """A second Ctrl-C does not wait; a SIGTERM more is what service managers send along."""
+        if self._interrupted:
             self._hurry.set()
+        self._interrupted = True
         self._stopping.set()
 
     def _reload(self) -> None:

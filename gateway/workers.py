@@ -235,8 +235,6 @@ class _Parent:
             looks.extend(worker.start_at - now for worker in self._workers if not worker.pid)
         return min(looks)
 
-    # Starting
-
     def _start_due(self) -> None:
         if self._stop_at is not None:
             return
@@ -291,8 +289,6 @@ class _Parent:
             pause = min(FIRST_BACKOFF * 2 ** min(worker.failures - 2, 32), LONGEST_BACKOFF)
         worker.start_at = time.monotonic() + pause
 
-    # Signals
-
     def _obey(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
             self._reload()
@@ -346,8 +342,6 @@ class _Parent:
         self._exit_code = _EXIT_INTERRUPTED
         for worker in self._workers:
             worker.signal(signal.SIGKILL)
-
-    # Looking after the workers
 
     def _bury_dead(self) -> None:
         """All children, also those that were adopted: the parent may be a container's first."""

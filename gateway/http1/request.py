@@ -101,12 +101,14 @@ known: Final = Lines(kind_of)
 
 
 class RequestHead:
-    """A request's head: what a proxy needs to know of it, and the lines that pass.
+    """A request's head but for its target: what a proxy needs to know, and the lines that pass.
 
-    Lines are without their line ends. `length` counts the body's bytes, or is `CHUNKED`.
+    Lines are without their line ends. `length` counts the body's bytes, or is `CHUNKED`. Not
+    changed once it is read: a client that sends the same fields again gets the same object.
     """
 
     __slots__ = (
+        "block",
         "expect",
         "forwarded",
         "forwarded_for",
@@ -120,17 +122,16 @@ class RequestHead:
         "minor",
         "received",
         "request_id",
-        "target",
         "te_trailers",
         "traceparent",
         "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, minor: int, received: list[bytes]) -> None:
+    def __init__(self, method: bytes, minor: int, block: bytes) -> None:
         self.method = method
-        self.target = target
         self.minor = minor
-        self.received = received  # all lines, as they came
+        self.block = block  # all lines, as they came
+        self.received = block.split(b"\r\n") if block else []
         self.lines: list[bytes] = []  # those that pass
         self.host: bytes | None = None
         self.length = 0
@@ -150,9 +151,13 @@ class RequestHead:
         return [value_of(line) for line in self.received if name_of(line) == name]
 
 
-def parse_request(data: bytes, end: int, limits: HeadLimits) -> RequestHead:
+def parse_request(
+    data: bytes, end: int, limits: HeadLimits, last: RequestHead | None = None
+) -> tuple[RequestHead, bytes]:
     """Read the head in `data[: end + 4]`, where `end` is where its empty line begins.
 
+    Gives the head and the target. `last` is the head before it on the same connection: clients
+    repeat their fields from request to request, and what was read once need not be read again.
     Raises the `ClientError` that says what is wrong.
     """
     match = REQUEST_LINE.match(data)
@@ -161,16 +166,23 @@ def parse_request(data: bytes, end: int, limits: HeadLimits) -> RequestHead:
     start = match.end()
     if start > limits.line:
         raise UriTooLong
-    received = data[start:end].split(b"\r\n") if end > start else []
-    size = end + 2 - start
-    if (size > limits.quick or len(received) > limits.count) and too_large(received, size, limits):
-        raise HeaderFieldsTooLarge
     method, target, minor = match.groups()
+    block = data[start:end]
+    if (
+        last is not None
+        and block == last.block
+        and method == last.method
+        and last.minor == (minor == b"1")
+    ):
+        return last, target
     if method not in STANDARD_METHODS and method.upper() in STANDARD_METHODS:
         raise BadRequest("the method is written in lower case")
-    head = RequestHead(method, target, int(minor), received)
+    head = RequestHead(method, int(minor), block)
+    size, received = len(block) + 2, head.received
+    if (size > limits.quick or len(received) > limits.count) and too_large(received, size, limits):
+        raise HeaderFieldsTooLarge
     _sort(head)
-    return head
+    return head, target
 
 
 def _sort(head: RequestHead) -> None:

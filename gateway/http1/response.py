@@ -57,25 +57,29 @@ known: Final = Lines(kind_of)
 
 
 class ResponseHead:
-    """An answer's head. `first` is its status line, in our version.
+    """An answer's head, not changed once it is read. `first` is its status line, in our version.
 
     Lines are without their line ends. `length` counts the body's bytes, or is `CHUNKED` or
     `UNTIL_CLOSE`.
     """
 
     __slots__ = (
+        "block",
         "dated",
         "first",
         "keep_alive",
         "length",
         "lines",
+        "method",
         "minor",
         "named",
         "status",
         "trailer",
     )
 
-    def __init__(self, status: int, minor: int, first: bytes) -> None:
+    def __init__(self, block: bytes, method: bytes, status: int, minor: int, first: bytes) -> None:
+        self.block = block  # all of it, as it came
+        self.method = method  # of its request
         self.status = status
         self.minor = minor
         self.first = first
@@ -87,11 +91,17 @@ class ResponseHead:
         self.lines: list[bytes] = []
 
 
-def parse_response(data: bytes, end: int, method: bytes, limits: HeadLimits) -> ResponseHead:
+def parse_response(
+    data: bytes, end: int, method: bytes, limits: HeadLimits, last: ResponseHead | None = None
+) -> ResponseHead:
     """Read an answer's head in `data[: end + 4]`; `method` is that of its request.
 
-    Raises `UpstreamProtocolError`.
+    `last` is the head before it on the same connection, in case it is the same again. Raises
+    `UpstreamProtocolError`.
     """
+    block = data[:end]
+    if last is not None and block == last.block and method == last.method:
+        return last
     match = STATUS_LINE.match(data)
     if match is None:
         raise UpstreamProtocolError("the upstream's status line is malformed")
@@ -102,7 +112,7 @@ def parse_response(data: bytes, end: int, method: bytes, limits: HeadLimits) -> 
         raise UpstreamProtocolError("the upstream's head is too large")
     minor, status = match.groups()
     first = data[: start - 2] if minor == b"1" else b"HTTP/1.1" + data[8 : start - 2]
-    head = ResponseHead(int(status), int(minor), first)
+    head = ResponseHead(block, method, int(status), int(minor), first)
     try:
         _sort(head, lines, method)
     except BadRequest:

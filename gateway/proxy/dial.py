@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 import aiohttp
@@ -33,7 +33,6 @@ class Dialer:
         session: aiohttp.ClientSession,
         connector: aiohttp.BaseConnector,
         *,
-        clock: Callable[[], float],
         connect_timeout: float,
         buffer: int,
         limits: HeadLimits,
@@ -60,7 +59,6 @@ class Dialer:
             server_hostname=server_name,
         )
         self._connector = connector
-        self._clock = clock
         self._connect_timeout = connect_timeout
         self._buffer = buffer
         self._limits = limits
@@ -105,7 +103,7 @@ class Dialer:
     # ------------------------------------------------------------------ the connections' calls
 
     def idle(self, connection: Connection) -> None:
-        if not self.target.pool.put(connection, self._clock()):
+        if not self.target.pool.put(connection, monotonic()):
             connection.discard()
 
     def gone(self, connection: Connection, idle: bool) -> None:
@@ -118,7 +116,7 @@ class Dialer:
 
     def expire(self) -> None:
         """Close what was idle for too long, or all that is idle once the pool is closed."""
-        for connection in self.target.pool.expire(self._clock()):
+        for connection in self.target.pool.expire(monotonic()):
             connection.discard()
 
     def close(self) -> None:

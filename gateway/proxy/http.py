@@ -218,8 +218,8 @@ class Relay:
         elif head.te_trailers:
             extra = (*extra, TE_LINES)
         host = address.authority
-        if proxy.preserve_host and head.host is not None:
-            host = head.host
+        if proxy.preserve_host and exchange.host is not None:
+            host = exchange.host
         connection.send(self, headers.upward(exchange, path, host, extra))
         if self._kept:
             connection.write(self._framed(self._kept))
@@ -316,7 +316,7 @@ class Relay:
         exchange.status = head.status
         lines = headers.downward(exchange, head)
         request, client = exchange.head, self._client
-        keep = request.keep_alive and not client.closing
+        keep = request.keep_alive and not client.front.draining
         if self.method == b"HEAD" or head.status == 204 or head.status == 304:
             self._framing = NONE
         elif head.length >= 0:

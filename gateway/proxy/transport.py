@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_decoder",
         "_held",
         "_keep",
+        "_last",
         "_left",
         "_limits",
         "_listener",
@@ -103,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._listener: Listener | None = None
         self._state = IDLE
         self._held = b""
+        self._last: ResponseHead | None = None
         self._left = 0
         self._keep = False
         self._decoder: ChunkedDecoder | None = None
@@ -215,7 +217,7 @@ class Connection(asyncio.Protocol):
                     raise UpstreamProtocolError("the upstream's head is too large")
                 self._held = data
                 return
-            head = parse_response(data, end, listener.method, self._limits)
+            head = parse_response(data, end, listener.method, self._limits, self._last)
             data = data[end + 4 :]
             if head.status >= 200:
                 break
@@ -226,6 +228,7 @@ class Connection(asyncio.Protocol):
                 return
             listener.informed(head)
         self._held = b""
+        self._last = head
         self._keep = head.keep_alive
         self._left = length = head.length
         self._state = BODY

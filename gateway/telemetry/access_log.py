@@ -8,15 +8,18 @@ single look at the bytes when there is nothing to escape.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
+from gateway.exchange import Exchange
 from gateway.telemetry.events import redacted_text
 
-# What stands in JSON for itself: visible ASCII and the space, without quote and backslash.
-_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
+# What does not stand in JSON for itself: all but visible ASCII and the space, without quote and
+# backslash.
+SPECIAL: Final = re.compile(rb'[^ !#-\[\]-~]')
 
 _LINE: Final = (
     b'%b%b","method":"%b","path":"%b",%b,"status_code":%d,"duration_ms":%.3f,'
@@ -37,59 +40,47 @@ def target_fields(service: str, url: str) -> bytes:
 class AccessLog:
     """Writes a line for each request, at level INFO whatever the status."""
 
-    __slots__ = ("_clock", "_head", "_millisecond", "_write")
+    __slots__ = ("_clock", "_from", "_head", "_until", "_write")
 
     def __init__(
         self, write: Callable[[bytes], None], clock: Callable[[], float] = time.time
     ) -> None:
         self._write = write
         self._clock = clock
-        self._millisecond = -1
         self._head = b""
+        self._from = self._until = 0.0  # the millisecond that `_head` is for
 
-    def record(
-        self,
-        request_id: bytes,
-        method: bytes,
-        path: bytes,
-        target: bytes,
-        status: int,
-        seconds: float,
-        client_ip: str,
-        bytes_sent: int,
-        trace_id: bytes,
-    ) -> None:
-        """Logs one request.
+    def record(self, exchange: Exchange, seconds: float) -> None:
+        """Log one request that took so many seconds.
 
-        `request_id` and `trace_id` are the checked ones; method, path (as the client sent it,
-        without its query) and client address may hold anything. `target` comes from
-        `target_fields` or is `NO_TARGET`.
+        Method and path may hold anything when the request was malformed.
         """
         now = self._clock()
-        if int(now * 1000) != self._millisecond:
+        if not self._from <= now < self._until:
             self._tick(now)
-        client = client_ip.encode()
-        if (method + path + client).translate(None, _PLAIN):
-            method, path, client = _escaped(method), _escaped(path), _escaped(client)
+        method, path, client = exchange.head.method, exchange.path, exchange.client_ip.encode()
+        if SPECIAL.search(path) or SPECIAL.search(method):
+            method, path = _escaped(method), _escaped(path)
         self._write(
             _LINE
             % (
                 self._head,
-                request_id,
+                exchange.request_id,
                 method,
                 path,
-                target,
-                status,
+                exchange.target_fields or NO_TARGET,
+                exchange.status,
                 seconds * 1000,
                 client,
-                bytes_sent,
-                trace_id,
+                exchange.body_sent,
+                exchange.trace_id,
             )
         )
 
     def _tick(self, now: float) -> None:
-        self._millisecond = int(now * 1000)
-        seconds, milliseconds = divmod(self._millisecond, 1000)
+        millisecond = int(now * 1000)
+        self._from, self._until = millisecond / 1000, (millisecond + 1) / 1000
+        seconds, milliseconds = divmod(millisecond, 1000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         self._head = (
             f'{{"timestamp":"{stamp}.{milliseconds:03d}Z","level":"INFO",'

@@ -53,7 +53,9 @@ class Upstream(Generic[C]):
         """
         only = self._only
         if only is not None:
-            return only if only.available(now) else None
+            if only.healthy and (only.breaker is None or only.breaker.allows(now)):
+                return only
+            return None
         target = self._balancer.choose(key, now, exclude)
         if target is None and exclude:
             return self._balancer.choose(key, now)

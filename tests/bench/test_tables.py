@@ -146,6 +146,7 @@ def test_lines_of_the_gateway_alone_tell_what_was_measured_and_how() -> None:
     assert "512 ms" in start
     assert "1.80 times" in workers
     assert "cgroup v2 cpu.max" in workers
+    assert "250.0 and 277.8 µs a request" in workers
     assert "2.00% failed, THRESHOLDS CROSSED" in users
     assert note == "health: not measured: no answer"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench import templates
-from bench.lineup import FULL
+from bench.lineup import FULL, Peer
 from bench.stage import HERE
 
 
@@ -27,8 +27,8 @@ def test_stripped_text_keeps_only_what_stands_outside_the_marks() -> None:
 
 
 @pytest.mark.parametrize("peer", FULL, ids=lambda peer: peer.name)
-def test_every_template_of_a_peer_has_its_marks_in_pairs(peer: object) -> None:
-    for name, _ in peer.templates:  # type: ignore[attr-defined]
+def test_every_template_of_a_peer_has_its_marks_in_pairs(peer: Peer) -> None:
+    for name, _ in peer.templates:
         lines = [line.strip() for line in (HERE / name).read_text().splitlines()]
         marks = [line for line in lines if line in ("#>", "#<")]
 
