@@ -291,7 +291,7 @@ class Gateway:
                 tls=tls,
                 server_name=table.tls.server_name if table.tls else None,
             )
-            dialer.log_fields = target_fields(name, dialer.origin)
+            target.label = target_fields(name, dialer.origin)
             self.metrics.target_up.child(name, target.name).set(1)
         metrics = UpstreamMetrics(
             self.metrics.upstream_duration.child(name),
@@ -360,7 +360,7 @@ class Gateway:
     def _report(self, event: str, exchange: Exchange, error: BaseException | None) -> None:
         fields: dict[str, object] = {
             "request_id": exchange.request_id.decode(),
-            "upstream": exchange.upstream_name or None,
+            "route": exchange.route.name if exchange.route is not None else None,
             "problem": exchange.error,
         }
         if error is not None and not isinstance(error, UpstreamError):

@@ -70,4 +70,9 @@ class Deadline(Generic[T]):
             # One that expired before it may have stopped this one, or started it again.
             if self._due.get(owner, now + 1) <= now:
                 del self._due[owner]
-                self._expired(owner)
+                try:
+                    self._expired(owner)
+                except Exception as error:  # noqa: BLE001 - the others' time is up as well
+                    self._loop.call_exception_handler(
+                        {"message": "an expired deadline's owner failed", "exception": error}
+                    )

@@ -124,7 +124,7 @@ class Downstream(asyncio.Protocol):
         "_looping",
         "_out",
         "_paused",
-        "_scanned",
+        "_seen",
         "_state",
         "_taken",
         "_timer",
@@ -147,7 +147,7 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until made
         self._state = HEAD
         self._held = b""
-        self._scanned = 0
+        self._seen = 0
         self._looping = False
         self._out: list[Piece] = []
         self._paused = False
@@ -180,14 +180,14 @@ class Downstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state == HEAD:
+        if state == HEAD and not self.full:
             self._read(self._held + data if self._held else data)
         elif state == BODY or state == SKIP:
             self._read_body(data)
         elif state == TUNNEL:
             assert self.sink is not None
             self.sink.received((data,))
-        elif state == WAIT:
+        elif state == WAIT or state == HEAD:
             self._held = self._held + data if self._held else data
             if len(self._held) > self.front.limits.buffer:
                 self.pause()
@@ -229,6 +229,9 @@ class Downstream(asyncio.Protocol):
         self.front.send.stop(self)
         if self.sink is not None:
             self.sink.unblocked()
+        elif self._state == HEAD and self._held and not self._looping:
+            self.resume()
+            self._read(self._held)
 
     # ------------------------------------------------------------------------------- reading
 
@@ -238,8 +241,8 @@ class Downstream(asyncio.Protocol):
         self._looping = True
         while True:
             if data[:2] == b"\r\n":  # RFC 9112, 2.2: an empty line before a request is ignored
-                data = data[2:]
-            end = data.find(b"\r\n\r\n", self._scanned)
+                data, self._seen = data[2:], 0
+            end = data.find(b"\r\n\r\n", max(0, self._seen - 3))
             try:
                 if end < 0:
                     self._await_head(data)
@@ -250,23 +253,23 @@ class Downstream(asyncio.Protocol):
                 break
             if self._timer is not None:
                 self._timer.stop(self)
-            self._scanned = 0
+            self._seen = 0
             self._held = data[end + 4 :]
             self._last = head
             self._take(head, target)
             data = self._held
-            if not data or self._state != HEAD:
-                break
+            if not data or self._state != HEAD or self.full:
+                break  # a client that takes no answers gets no further ones
         self._looping = False
 
     def _await_head(self, data: bytes) -> None:
         """Part of a head has come: the rest has its time, counted from its first byte."""
         front = self.front
-        check_partial_request(data, front.limits.head)
+        check_partial_request(data, front.limits.head, self._seen)
         if self._timer is not front.head:
             self._wait(front.head)
         self._held = data
-        self._scanned = max(0, len(data) - 3)
+        self._seen = len(data)
 
     def _wait(self, timer: Deadline[Downstream] | None) -> None:
         """Have this time-out run for what is to come, in place of the one before."""
@@ -329,13 +332,15 @@ class Downstream(asyncio.Protocol):
             self.give_up(PayloadTooLarge(closes=True))
             return
         sink = self.sink
-        if sink is not None and pieces:
-            sink.received(pieces)
-        if rest is not None and self._state == BODY:
+        if rest is not None:
             self._wait(None)
             self._state, self._held = WAIT, rest
-            if self.sink is sink and sink is not None:
-                sink.ended()
+        if sink is None:
+            return
+        if pieces:
+            sink.received(pieces)
+        if rest is not None and self.sink is sink:  # it may have answered, and be gone
+            sink.ended()
 
     def _unframe(self, data: bytes) -> tuple[list[Piece], bytes | None]:
         """A body's pieces, and the bytes behind it once it is complete."""
@@ -449,7 +454,7 @@ class Downstream(asyncio.Protocol):
     def _next(self) -> None:
         """Go on to a request that is here already; a loop, for there may be thousands."""
         self._wait(self.front.idle)
-        if self._held and not self._looping:
+        if self._held and not self._looping and not self.full:
             self._read(self._held)
 
     def _linger(self) -> None:
@@ -486,6 +491,8 @@ class Downstream(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
+        if self._transport.get_write_buffer_size():
+            self.front.send.start(self)  # a client that takes nothing does not keep us waiting
         self._transport.close()
 
     def cut(self) -> None:

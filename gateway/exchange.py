@@ -149,7 +149,6 @@ class Exchange:
         "target_fields",
         "trace_id",
         "traceparent",
-        "upstream_name",
     )
 
     def __init__(self, client: Client, head: RequestHead, target: bytes) -> None:
@@ -160,7 +159,7 @@ class Exchange:
         self.path, mark, query = target.partition(b"?")
         self.query = mark + query  # with its question mark: an empty query is one, too
         self.host = head.host
-        self.traceparent = head.traceparent
+        self.traceparent = b""
         self.client_ip = client.peer.address
         self.route: Route | None = None
         self.status = 0
@@ -169,6 +168,5 @@ class Exchange:
         self.closes = False
         self.request_id = b""
         self.trace_id = b""
-        self.upstream_name = ""
         self.target_fields = b""  # the target as the log line has it
         self.sent_path = b""

@@ -35,46 +35,38 @@ KEEP_ALIVE_LINE: Final = b"Connection: keep-alive"
 UPGRADE_LINES: Final = b"Connection: Upgrade\r\nUpgrade: websocket"
 
 
-class Names:
-    """Random names for requests, drawn from the system's generator a page at a time."""
-
-    __slots__ = ("_at", "_pool")
-
-    PAGE = 24 * 128
-
-    def __init__(self) -> None:
-        self._at = self.PAGE * 2
-        self._pool = b""
-
-    def draw(self) -> bytes:
-        """48 hexadecimal digits: 32 name a request or trace, 16 a span."""
-        at = self._at
-        if at >= self.PAGE * 2:
-            self._pool = urandom(self.PAGE).hex().encode()
-            at = 0
-        self._at = at + 48
-        return self._pool[at : at + 48]
+PAGE: Final = 128
+_names: Final[list[tuple[bytes, bytes]]] = []
 
 
-names: Final = Names()
+def draw() -> tuple[bytes, bytes]:
+    """A random name for a request (or trace), and the `traceparent` of a trace that it begins.
+
+    From the system's generator, a page at a time: a system call each would cost more than all
+    else that is done for a name.
+    """
+    if not _names:
+        digits = urandom(24 * PAGE).hex().encode()
+        for at in range(0, 48 * PAGE, 48):
+            name, span = digits[at : at + 32], digits[at + 32 : at + 48]
+            _names.append((name, b"00-%b-%b-01" % (name, span)))
+    return _names.pop()
 
 
 def identify(exchange: Exchange) -> None:
     """Name the request and its place in a trace: as the client said, or anew."""
     head = exchange.head
-    drawn = names.draw()
-    given = head.request_id
-    if given is None or REQUEST_ID.fullmatch(given) is None:
-        given = drawn[:32]
-    exchange.request_id = given
-    parent = head.traceparent
+    name, trace = draw()
+    given, parent = head.request_id, head.traceparent
+    exchange.trace_id = name
     if parent is not None:
         match = TRACEPARENT.fullmatch(parent)
         if match is not None and (match[1] != b"00" or match[4] is None):
-            exchange.trace_id = match[2]
-            return
-    exchange.trace_id = drawn[:32]
-    exchange.traceparent = b"00-%b-%b-01" % (drawn[:32], drawn[32:])
+            exchange.trace_id, trace = match[2], parent
+    exchange.traceparent = trace
+    if given is not None and REQUEST_ID.fullmatch(given) is not None:
+        name = given
+    exchange.request_id = name
 
 
 def believe(exchange: Exchange, trusted: Networks) -> None:
@@ -87,6 +79,8 @@ def believe(exchange: Exchange, trusted: Networks) -> None:
             try:
                 address = ip_address(part.strip().decode("ascii"))
             except ValueError:
+                return
+            if "%" in part.decode("ascii"):  # a scope id is a name of that host's own choosing
                 return
             exchange.client_ip = str(address)
             if not any(address in network for network in trusted):
@@ -103,7 +97,7 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
     else:
         address, proto, name = client.address_bytes, client.scheme, exchange.host
     lines = head.lines
-    if exchange.traceparent is not head.traceparent and head.traceparent is not None:
+    if head.traceparent is not None and exchange.traceparent is not head.traceparent:
         lines = without(lines, {b"tracestate"})  # it belongs to what was dropped
     return (
         b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"

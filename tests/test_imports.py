@@ -78,7 +78,7 @@ def violations(sources: Mapping[str, str]) -> list[str]:
     """Every broken rule, as `module: what is wrong`."""
     modules = {name: ast.parse(text) for name, text in sources.items()}
     graph = {name: set(inner_imports(tree, sources)) - {name} for name, tree in modules.items()}
-    found = []
+    found: list[str] = []
     for name, tree in modules.items():
         found += wrong_size(name, tree, sources[name])
         found += relative_imports(name, tree)

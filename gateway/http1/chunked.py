@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
-from gateway.http1.fields import BARE_LF, LINE
+from gateway.http1.fields import LINE
 
 
 class BadChunk(ValueError):
@@ -16,7 +16,7 @@ class BadChunk(ValueError):
 # RFC 9112, 7.1. White space stands before an extension only; 15 digits stay below 2**60.
 CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15}+)((?:[ \t]*+;[\t -~\x80-\xff]*+)?)\r\n")
 CHUNK_LINE_BEGUN: Final = re.compile(
-    rb"[0-9A-Fa-f]{0,15}+(?:[0-9A-Fa-f](?:[ \t]*+(?:;[\t -~\x80-\xff]*+)?)|)\r?"
+    rb"(?:[0-9A-Fa-f]{1,15}+(?:[ \t]*+(?:;[\t -~\x80-\xff]*+)?)\r?)?"
 )
 
 
@@ -24,12 +24,22 @@ class ChunkedDecoder:
     """Takes the chunked coding apart as it arrives, without copying what it carries.
 
     `feed` gives the pieces of the body; `done` turns true behind the last chunk and its
-    trailers, and `rest` holds the bytes that came after. Memory is bounded: held are at most
-    one line of a chunk (`extension` bytes of it its extension) or `trailer_bytes` of trailers.
+    trailers, and `rest` holds the bytes that came after. Memory is bounded: held is at most one
+    line, of a chunk (`extension` bytes of it its extension) or of the trailers, which are
+    `trailer_bytes` in all.
     """
 
-    __slots__ = ("_extension", "_held", "_left", "_state", "_trailer_bytes", "done", "rest",
-                 "trailers")  # fmt: skip
+    __slots__ = (
+        "_extension",
+        "_held",
+        "_left",
+        "_seen",
+        "_state",
+        "_trailer_bytes",
+        "done",
+        "rest",
+        "trailers",
+    )
 
     SIZE, DATA, END, TRAILER = range(4)
 
@@ -39,6 +49,7 @@ class ChunkedDecoder:
         self._state = self.SIZE
         self._left = 0
         self._held = b""
+        self._seen = 0  # bytes of `_held` in which no line ends
         self.done = False
         self.rest = b""
         self.trailers: list[bytes] = []
@@ -93,26 +104,28 @@ class ChunkedDecoder:
         raise BadChunk("chunk longer than its size")
 
     def _read_trailer(self, data: bytes, at: int) -> int:
-        if data.startswith(b"\r\n", at):
-            self.done = True
-            return at + 2
-        end = data.find(b"\r\n\r\n", at)
+        end = data.find(b"\n", at + self._seen)
         if end < 0:
-            if BARE_LF.search(data, at) or data.startswith(b"\n", at):
-                raise BadChunk("a trailer line ends in a bare LF")
-            if len(data) - at > self._trailer_bytes:
+            self._seen = len(data) - at
+            if self._seen > self._trailer_bytes:
                 raise BadChunk("trailers too large")
             return -1
-        if end - at > self._trailer_bytes:
+        self._seen = 0
+        if end == at or data[end - 1] != 13:
+            raise BadChunk("a trailer line ends in a bare LF")
+        if end == at + 1:
+            self.done = True
+            return end + 1
+        line = data[at : end - 1]
+        self._trailer_bytes -= len(line)
+        if self._trailer_bytes < 0:
             raise BadChunk("trailers too large")
-        fields = data[at:end].split(b"\r\n")
-        if not all(map(LINE.fullmatch, fields)):
+        if LINE.fullmatch(line) is None:
             raise BadChunk("malformed trailer")
-        self.trailers = fields
-        self.done = True
-        return end + 4
+        self.trailers.append(line)
+        return end + 1
 
-    _steps = {SIZE: _read_size, END: _read_end, TRAILER: _read_trailer}  # noqa: RUF012
+    _steps: ClassVar = {SIZE: _read_size, END: _read_end, TRAILER: _read_trailer}
 
 
 def chunked(pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:

@@ -110,6 +110,7 @@ class RequestHead:
     __slots__ = (
         "block",
         "expect",
+        "expecting",
         "forwarded",
         "forwarded_for",
         "forwarded_host",
@@ -120,6 +121,7 @@ class RequestHead:
         "lines",
         "method",
         "minor",
+        "plain",
         "received",
         "request_id",
         "te_trailers",
@@ -136,8 +138,10 @@ class RequestHead:
         self.host: bytes | None = None
         self.length = 0
         self.keep_alive = minor == 1
+        self.plain = True  # no chunks, no upgrade, no trailers wanted
         self.upgrade = False  # to a WebSocket; nothing else is upgraded to
         self.expect = False
+        self.expecting = False
         self.te_trailers = False
         self.request_id: bytes | None = None
         self.traceparent: bytes | None = None
@@ -164,7 +168,7 @@ def parse_request(
     if match is None:
         raise bad_request_line(data, limits)
     start = match.end()
-    if start > limits.line:
+    if start - 2 > limits.line:
         raise UriTooLong
     method, target, minor = match.groups()
     block = data[start:end]
@@ -243,6 +247,7 @@ def _sort(head: RequestHead) -> None:
     head.length = length or 0
     if named:
         _obey_connection(head, named, upgrade)
+    head.plain = not (length == CHUNKED or head.upgrade or head.te_trailers)
 
 
 def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
@@ -254,11 +259,12 @@ def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
     elif kind == TE:
         head.te_trailers = head.te_trailers or b"trailers" in tokens(value)
     elif kind == EXPECT:
-        if head.expect:
+        if head.expecting:
             raise BadRequest("there is more than one Expect")
+        head.expecting = True
         if value.lower() != b"100-continue":
             raise ExpectationFailed
-        head.expect = True
+        head.expect = head.minor == 1  # RFC 9110, 10.1.1: a server ignores it in HTTP/1.0
     elif kind == FORWARDED_FOR:
         head.forwarded_for = [*(head.forwarded_for or ()), value]
     elif kind == FORWARDED_PROTO:
@@ -303,22 +309,27 @@ def bad_request_line(data: bytes, limits: HeadLimits) -> ClientError:
     return BadRequest("the request line is malformed")
 
 
-def check_partial_request(data: bytes, limits: HeadLimits) -> None:
+def check_partial_request(data: bytes, limits: HeadLimits, seen: int = 0) -> None:
     """Refuse as early as can be what will never become a good head.
 
-    Raises the `ClientError`; returns when more bytes may still make it whole.
+    The first `seen` bytes were looked at before: a head that comes byte by byte costs no more
+    than one that comes at once. Raises the `ClientError`; returns when more bytes may still make
+    it whole.
     """
-    if BARE_LF.search(data):
+    fresh = data.find(b"\n", seen)
+    if fresh < 0:  # still the same line
+        if len(data) - data.rfind(b"\n") - 1 > max(limits.line, limits.field) + 1:
+            raise UriTooLong if b"\n" not in data else HeaderFieldsTooLarge
+        return
+    if BARE_LF.search(data, fresh):
         raise BadRequest("a line ends in a bare LF")
     line = data.find(b"\r\n")
-    if line < 0:
-        if len(data) > limits.line + 1:
-            raise UriTooLong
-        return
     if REQUEST_LINE.match(data) is None:
         raise bad_request_line(data, limits)
     if line > limits.line:
         raise UriTooLong
     lines = data[line + 2 :].split(b"\r\n")
-    if too_large(lines, len(data) - line - 2, limits):
+    if not lines[-1]:
+        lines.pop()
+    if lines and too_large(lines, len(data) - line - 2, limits):
         raise HeaderFieldsTooLarge

@@ -75,6 +75,7 @@ class ResponseHead:
         "named",
         "status",
         "trailer",
+        "upgrade",
     )
 
     def __init__(self, block: bytes, method: bytes, status: int, minor: int, first: bytes) -> None:
@@ -86,6 +87,7 @@ class ResponseHead:
         self.length = UNTIL_CLOSE
         self.keep_alive = minor == 1
         self.trailer: bytes | None = None
+        self.upgrade = b""  # the protocol that is switched to
         self.dated = False
         self.named = False  # a Server field came
         self.lines: list[bytes] = []
@@ -143,7 +145,8 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
             size = length_of(value)
             if size < 0 or (length is not None and length != size):
                 raise UpstreamProtocolError
-            if length is None and head.status != 204:
+            # RFC 9110, 8.6: neither may have one, and clients would wait for a body.
+            if length is None and head.status != 204 and head.status >= 200:
                 append(line)
             length = size
         elif kind == KEEP_ALIVE:
@@ -154,6 +157,8 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
             coding = value.lower() if coding is None else b""
         elif kind == TRAILER:
             head.trailer = line
+        elif kind == UPGRADE:
+            head.upgrade = value.lower()
     if coding is not None and (coding != b"chunked" or length is not None or head.minor == 0):
         raise UpstreamProtocolError("the upstream's answer is framed in two ways or in none")
     status = head.status
@@ -168,6 +173,8 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
             head.keep_alive = False
         elif head.minor == 0:
             head.keep_alive = head.keep_alive or b"keep-alive" in named
+        if b"upgrade" not in named:
+            head.upgrade = b""
         drop = set(named) - OPTIONS - {b"content-length"}
         if drop:
             head.lines = without(head.lines, drop)

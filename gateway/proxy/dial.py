@@ -49,7 +49,6 @@ class Dialer:
             self.origin = f"{address.scheme}://{address.authority.decode()}"
             url = URL.build(scheme=address.scheme, host=address.host, port=address.port)
         self.url = url
-        self.log_fields = b""  # the target as the access log has it
         self._request = aiohttp.ClientRequest(
             "GET",
             url,

@@ -41,8 +41,6 @@ from gateway.upstreams.upstream import Upstream
 if TYPE_CHECKING:
     from gateway.downstream import Downstream
 
-NONE, LENGTH, CHUNKS, CLOSE = range(4)  # how an answer's body is framed for the client
-
 TE_LINES: Final = b"Connection: TE\r\nTE: trailers"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -106,17 +104,17 @@ class Proxy:
         self.websocket_idle = websocket_idle
         self.via = (b"Via: 1.1 gateway",) if via else ()
         self.silence = Deadline(loop, timeout, Relay.expired)
+        self.moves = rewrite is not None
         self._cut = cut
         self._rewrite = rewrite
 
     def handle(self, exchange: Exchange) -> None:
-        exchange.upstream_name = self.service.name
         Relay(self, exchange).begin()
 
     def path(self, path: bytes, base: bytes) -> bytes:
         """What the upstream is asked for: the bytes that chose the route, but for its prefix."""
         if self._rewrite is None:
-            return base + path if base else path
+            return base + path
         return base + self._rewrite + path[self._cut :] or b"/"
 
 
@@ -126,16 +124,17 @@ class Relay:
     __slots__ = (
         "_attempt",
         "_begun",
+        "_chunks",
         "_client",
         "_connection",
         "_ended",
         "_exchange",
-        "_framing",
         "_keep",
         "_kept",
         "_kept_size",
         "_muted",
         "_proxy",
+        "_service",
         "_since",
         "_target",
         "_task",
@@ -146,6 +145,7 @@ class Relay:
 
     def __init__(self, proxy: Proxy, exchange: Exchange) -> None:
         self._proxy = proxy
+        self._service = proxy.service
         self._exchange = exchange
         self._client: Downstream = exchange.client  # type: ignore[assignment]
         self.method = exchange.head.method
@@ -158,23 +158,21 @@ class Relay:
         self._ended = not exchange.head.length
         self._kept: list[Piece] | None = None if self._ended else []
         self._kept_size = 0
-        self._begun = self._muted = False
-        self._framing = NONE
+        self._begun = self._chunks = self._muted = False
         self._keep = False
         self._trailers = False
 
     def begin(self) -> None:
-        budget = self._proxy.service.upstream.retries.budget
+        budget = self._service.upstream.retries.budget
         if budget is not None:
-            budget.deposit(monotonic())
+            budget.deposit(self._exchange.started)
         self._client.sink = self
-        self._try()
+        self._try(self._exchange.started)
 
     # ------------------------------------------------------------------------------- attempts
 
-    def _try(self) -> None:
-        service = self._proxy.service
-        now = monotonic()
+    def _try(self, now: float) -> None:
+        service = self._service
         key = service.key(self._exchange) if service.key is not None else b""
         target = service.upstream.choose(key, now, self._tried)
         if target is None:
@@ -185,17 +183,16 @@ class Relay:
         self._since = now
         self._attempt += 1
         connection = target.pool.take()
-        if connection is None:
-            self._task = self._proxy.loop.create_task(self._dial(target, False))
-        elif connection.usable:
+        if connection is not None and connection.usable:
             self._send(target, connection)
-        else:
+            return
+        if connection is not None:
             connection.discard()
-            self._task = self._proxy.loop.create_task(self._dial(target, True))
+        self._task = self._proxy.loop.create_task(self._dial(target, connection is not None))
 
     async def _dial(self, target: Target[Connection], slot: bool) -> None:
         try:
-            connection = await self._proxy.service.dialers[target].connection(slot)
+            connection = await self._service.dialers[target].connection(slot)
         except UpstreamError as error:
             self._task = None
             self.failed(error)
@@ -205,32 +202,45 @@ class Relay:
 
     def _send(self, target: Target[Connection], connection: Connection) -> None:
         proxy, exchange, address = self._proxy, self._exchange, target.address
-        head = exchange.head
         self._connection = connection
-        path = proxy.path(exchange.path, address.base_path)
-        exchange.target_fields = proxy.service.dialers[target].log_fields
+        path = exchange.path
+        if proxy.moves or address.base_path:
+            path = proxy.path(path, address.base_path)
+        exchange.target_fields = target.label
         exchange.sent_path = path
-        extra = proxy.via
-        if head.length == CHUNKED:
-            extra = (*extra, headers.CHUNKED_LINE)
-        if head.upgrade and proxy.websocket is not None:
-            extra = (*extra, headers.UPGRADE_LINES)
-        elif head.te_trailers:
-            extra = (*extra, TE_LINES)
-        host = address.authority
-        if proxy.preserve_host and exchange.host is not None:
-            host = exchange.host
+        host = exchange.host
+        if host is None or not proxy.preserve_host:
+            host = address.authority
+        extra = proxy.via if exchange.head.plain else self._extra()
         connection.send(self, headers.upward(exchange, path, host, extra))
+        if self._ended and not self._kept:
+            connection.sent_all = True
+            proxy.silence.start(self)
+            return
+        self._send_body(connection)
+
+    def _extra(self) -> Sequence[bytes]:
+        head, lines = self._exchange.head, list(self._proxy.via)
+        if head.length == CHUNKED:
+            lines.append(headers.CHUNKED_LINE)
+        if head.upgrade and self._proxy.websocket is not None:
+            lines.append(headers.UPGRADE_LINES)
+        elif head.te_trailers:
+            lines.append(TE_LINES)
+        return lines
+
+    def _send_body(self, connection: Connection) -> None:
+        """What has come of the body so far; the rest as it comes."""
         if self._kept:
             connection.write(self._framed(self._kept))
-            if self._kept_size > proxy.replay:
+            if self._kept_size > self._proxy.replay:
                 self._kept = None
         if self._ended:
             self._finish_request(connection)
-        else:
-            self._client.proceed()
-            if not connection.blocked:
-                self._client.resume()
+            return
+        self._client.proceed()
+        if not connection.blocked:
+            self._client.resume()
 
     def _finish_request(self, connection: Connection) -> None:
         if self._exchange.head.length == CHUNKED:
@@ -300,37 +310,26 @@ class Relay:
             self._client.write(b"\r\n".join(lines))
 
     def answered(self, head: ResponseHead) -> None:
-        proxy, exchange, target = self._proxy, self._exchange, self._target
+        service, exchange, target = self._service, self._exchange, self._target
         assert target is not None
         now = monotonic()
-        proxy.service.metrics.duration.observe(now - self._since)
-        if head.status in RETRYABLE_STATUS:
-            self._tell_breaker(f"status {head.status}")
-            if self._may_retry(head.status):
+        service.metrics.duration.observe(now - self._since)
+        status = head.status
+        if status in RETRYABLE_STATUS:
+            self._tell_breaker(f"status {status}")
+            if self._may_retry(status):
                 self._try_again()
                 return
         elif target.breaker is not None:
             target.breaker.succeeded(now, self._since)
         self._begun = True
         self._kept = None
-        exchange.status = head.status
+        exchange.status = status
         lines = headers.downward(exchange, head)
         request, client = exchange.head, self._client
         keep = request.keep_alive and not client.front.draining
-        if self.method == b"HEAD" or head.status == 204 or head.status == 304:
-            self._framing = NONE
-        elif head.length >= 0:
-            self._framing = LENGTH
-        elif request.minor:
-            self._framing = CHUNKS
-            lines.append(headers.CHUNKED_LINE)
-            if head.trailer is not None or request.te_trailers:
-                self._trailers = True
-                if head.trailer is not None:
-                    lines.append(head.trailer)
-        else:
-            self._framing = CLOSE
-            keep = False
+        if head.length < 0:
+            keep = self._frame(head, lines) and keep
         self._keep = keep
         if not keep:
             lines.append(headers.CLOSE_LINE)
@@ -341,12 +340,25 @@ class Relay:
         if not (self._ended or head.keep_alive):
             self._muted = True  # it has said that it will read no more of this request
 
+    def _frame(self, head: ResponseHead, lines: list[bytes]) -> bool:
+        """Frame a body whose length is not known; whether the connection outlives it."""
+        request = self._exchange.head
+        if not request.minor:
+            return False  # RFC 9112, 6.3: to HTTP/1.0, only the connection's end is one
+        self._chunks = True
+        lines.append(headers.CHUNKED_LINE)
+        if head.trailer is not None:
+            lines.append(head.trailer)
+        self._trailers = head.trailer is not None or request.te_trailers
+        return True
+
     def switched(self, head: ResponseHead, rest: bytes) -> None:
         proxy, exchange, connection = self._proxy, self._exchange, self._connection
         assert connection is not None
-        if proxy.websocket is None or not exchange.head.upgrade:
+        asked = exchange.head.upgrade and head.upgrade == b"websocket"
+        if proxy.websocket is None or not asked:
             connection.release()
-            self.failed(UpstreamProtocolError("the upstream switched protocols unasked"))
+            self.failed(UpstreamProtocolError("the upstream switched to what was not asked for"))
             return
         proxy.silence.stop(self)
         target = self._target
@@ -366,13 +378,10 @@ class Relay:
         """Nothing: a tunnel's bytes go to the tunnel."""
 
     def delivered(self, pieces: list[Piece]) -> None:
-        if self._framing == NONE:
-            return
-        size = 0
+        exchange = self._exchange
         for piece in pieces:
-            size += len(piece)
-        self._exchange.body_sent += size
-        self._client.write(*(chunked(pieces) if self._framing == CHUNKS else pieces))
+            exchange.body_sent += len(piece)
+        self._client.write(*(chunked(pieces) if self._chunks else pieces))
 
     def paused(self) -> None:
         client = self._client
@@ -384,7 +393,7 @@ class Relay:
         self._proxy.silence.stop(self)
         self._connection = None
         self._close_target()
-        if self._framing == CHUNKS:
+        if self._chunks:
             self._client.write(self._last_chunk(trailers))
         self._client.finish(self._keep)
 
@@ -398,7 +407,7 @@ class Relay:
     def failed(self, error: UpstreamError) -> None:
         """The attempt has failed: make another, or tell the client."""
         proxy, connection = self._proxy, self._connection
-        proxy.service.metrics.errors(error.kind).inc()
+        self._service.metrics.errors(error.kind).inc()
         if not isinstance(error, UpstreamBusy):
             self._tell_breaker(error.message)
         stale = connection is not None and connection.served > 0 and not connection.started
@@ -420,7 +429,7 @@ class Relay:
     # ---------------------------------------------------------------------------------- ends
 
     def _may_retry(self, result: Reach | int, stale: bool = False) -> bool:
-        retries = self._proxy.service.upstream.retries
+        retries = self._service.upstream.retries
         replayable = self._ended and self._exchange.head.length == 0 or self._kept is not None
         if not retries.may_retry(result, self.method, self._attempt, replayable, stale):
             return False
@@ -430,11 +439,11 @@ class Relay:
         target = self._target
         assert target is not None
         stale = self._connection is not None and self._connection.served > 0
-        self._proxy.service.metrics.retries.inc()
+        self._service.metrics.retries.inc()
         self._end_attempt()
         if not stale:
             self._tried = (*self._tried, target)
-        self._try()
+        self._try(monotonic())
 
     def _tell_breaker(self, why: str) -> None:
         target = self._target

@@ -19,6 +19,7 @@ from gateway.http1.response import ResponseHead, parse_response
 
 IDLE, HEAD, BODY, TUNNEL, CLOSED = range(5)
 
+FLUSH_TIME: Final = 2.0  # seconds for a target to take what a tunnel's client left behind
 RESPONSE_LIMITS: Final = HeadLimits(line=65536, field=65536, total=65536, count=200)
 
 
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
     """A connection to a target. `served` counts the answers it has brought."""
 
     __slots__ = (
+        "_closing",
         "_decoder",
         "_held",
         "_keep",
@@ -108,6 +110,7 @@ class Connection(asyncio.Protocol):
         self._left = 0
         self._keep = False
         self._decoder: ChunkedDecoder | None = None
+        self._closing: asyncio.TimerHandle | None = None
         self.served = 0
         self.idle_since = 0.0
         self.blocked = False
@@ -147,7 +150,10 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self) -> None:
-        """Close it when what was written is sent: a tunnel's end."""
+        """Close it when what was written is sent, or was not taken in time: a tunnel's end."""
+        if self._transport.get_write_buffer_size():
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(FLUSH_TIME, self._transport.abort)
         self._transport.close()
 
     def discard(self) -> None:
@@ -190,6 +196,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._released()
+        if self._closing is not None:
+            self._closing.cancel()
         if self._slot is not None:
             self._slot.gone(self, self._state == IDLE)
         listener, self._listener = self._listener, None

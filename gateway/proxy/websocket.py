@@ -196,6 +196,7 @@ class Tunnel:
 
     def _end(self) -> None:
         self._client.close()
+        self._connection.close()
 
     # -------------------------------------------------------------------------- the two ends
 

@@ -18,6 +18,7 @@ import select
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -47,11 +48,13 @@ class LineWriter:
         self._fd = fd
         self._limit = limit
         self._dropped = dropped
-        # Re-entrant: the garbage collector may log (an unclosed session) in the middle of `write`.
-        self._lock = threading.RLock()
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._refused = 0  # lines lost since the last batch
+        # Appending to a deque and popping from it are atomic, so no lock is needed; and each of
+        # these counts is changed by one thread only.
+        self._lines: deque[bytes] = deque()
+        self._taken = 0  # bytes appended, by whoever logs
+        self._written = 0  # bytes popped, by the thread
+        self._refused = 0  # lines lost, by whoever logs
+        self._told = 0  # of these, the ones that were counted
         self._unreported = 0  # lines lost since the log last told
         self._notify_at = 0
         self._notified = threading.Event()
@@ -62,15 +65,16 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Takes one line with its line feed. Never waits for the output, never raises."""
-        with self._lock:
-            size = self._size + len(line)
-            if size > self._limit:
-                self._refused += 1
-                return
+        taken = self._taken + len(line)
+        if taken < self._notify_at:
             self._lines.append(line)
-            self._size = size
-        if size >= self._notify_at:
-            self._notify_at = _NEVER
+            self._taken = taken
+        elif taken - self._written > self._limit:
+            self._refused += 1
+        else:  # the first line after a rest, or the one that makes a batch
+            self._lines.append(line)
+            self._taken = taken
+            self._notify_at = self._written + self._limit
             self._notified.set()
 
     def close(self, timeout: float = 2.0) -> None:
@@ -84,21 +88,23 @@ class LineWriter:
             self._notified.wait()
             self._notified.clear()
             if not self._closed:
-                self._notify_at = BATCH_BYTES
+                self._notify_at = self._written + BATCH_BYTES
                 self._notified.wait(BATCH_SECONDS)
                 self._notified.clear()
             self._write_waiting()
 
     def _write_waiting(self) -> None:
         while True:
-            with self._lock:
-                lines, self._lines = self._lines, []
-                refused, self._refused = self._refused, 0
-                self._size = 0
-                self._notify_at = _NEVER if lines else 0
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            self._written += sum(map(len, lines))
+            self._notify_at = self._written + self._limit if lines else 0
+            refused = self._refused - self._told
             if refused:
+                self._told += refused
                 self._lose(refused)
             if not lines:
+                if self._lines:  # one came before the mark was set for it
+                    continue
                 return
             self._write_batch(lines)
 

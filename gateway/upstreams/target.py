@@ -62,7 +62,17 @@ class Target(Generic[C]):
     and `ended` after it, and tells `breaker`, if there is one, how it went.
     """
 
-    __slots__ = ("address", "breaker", "healthy", "in_flight", "name", "pool", "turn", "weight")
+    __slots__ = (
+        "address",
+        "breaker",
+        "healthy",
+        "in_flight",
+        "label",
+        "name",
+        "pool",
+        "turn",
+        "weight",
+    )
 
     def __init__(
         self, name: str, weight: int, pool: Pool[C], breaker: Breaker | None = None
@@ -77,6 +87,7 @@ class Target(Generic[C]):
         self.breaker = breaker
         self.healthy = True
         self.in_flight = 0
+        self.label = b""  # what log lines say of it
         self.turn = 0  # its credit in smooth round robin
 
     def __repr__(self) -> str:

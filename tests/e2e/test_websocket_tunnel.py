@@ -1,0 +1,360 @@
+"""Behind the 101: bytes, in both directions, until one end leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+from websockets.frames import Opcode
+
+from tests.e2e.stage import PATIENCE, Connection, Stage, stage
+from tests.e2e.tunnels import (
+    SWITCH,
+    UPGRADE,
+    comes_true,
+    ends,
+    expect_pattern,
+    flood,
+    frame,
+    messages,
+    opened,
+    pattern,
+    targets,
+    tunnels,
+    unused,
+)
+
+ENDLESS = 96 << 20
+"""More bytes than the kernel's buffers on the way can hold (tcp_wmem, tcp_rmem: 10 MiB a hop)."""
+
+
+async def test_any_bytes_pass_both_ways_at_once() -> None:
+    up, down = random.Random(1).randbytes(3 << 20), random.Random(2).randbytes(3 << 20)
+    async with stage() as scene:
+        client, target = await opened(scene)
+        _, _, came_up, came_down = await asyncio.gather(
+            client.send(up), target.send(down), target.exactly(len(up)), client.exactly(len(down))
+        )
+        assert came_up == up
+        assert came_down == down
+
+
+async def test_a_byte_passes_at_once() -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        for byte in frame(b"hello", mask=True):
+            await client.send(bytes((byte,)))
+            assert await target.exactly(1) == bytes((byte,))
+            await target.send(bytes((byte,)))
+            assert await client.exactly(1) == bytes((byte,))
+
+
+# How an end can leave. Whatever it had sent before is not part of this.
+
+
+async def politely(end: Connection) -> None:
+    end.writer.close()
+
+
+async def half(end: Connection) -> None:
+    end.writer.write_eof()
+
+
+async def dead(end: Connection) -> None:
+    end.reset()
+
+
+leaving = pytest.mark.parametrize("leave", [politely, half, dead])
+Leave = Callable[[Connection], Awaitable[None]]
+
+
+@leaving
+async def test_a_client_that_leaves_is_missed_at_the_other_end(leave: Leave) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        assert tunnels(scene) == 1
+        await leave(client)
+        assert await ends(target) == b""
+        await comes_true(lambda: targets(scene)[0].pool.open == 0 and unused(scene))
+        assert tunnels(scene) == 0
+        await comes_true(lambda: not scene.gateway.front.connections)
+
+
+@leaving
+async def test_a_target_that_leaves_is_missed_at_the_other_end(leave: Leave) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        await leave(target)
+        assert await ends(client) == b""
+        await comes_true(lambda: targets(scene)[0].pool.open == 0 and unused(scene))
+        assert tunnels(scene) == 0
+        await comes_true(lambda: not scene.gateway.front.connections)
+
+
+@pytest.mark.parametrize("leave", [politely, half])
+async def test_the_last_words_of_a_target_reach_a_slow_client(leave: Leave) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        size = await flood(target, 1 << 23)
+        await leave(target)
+        await expect_pattern(client, size)
+        assert await ends(client) == b""
+
+
+@pytest.mark.parametrize("leave", [politely, half])
+async def test_the_last_words_of_a_client_reach_a_slow_target(leave: Leave) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        size = await flood(client, 1 << 23)
+        await leave(client)
+        await expect_pattern(target, size)
+        assert await ends(target) == b""
+
+
+async def test_a_target_that_hangs_up_together_with_its_101_is_heard() -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(UPGRADE)
+        target = await scene.upstream.accept()
+        await target.head()
+        target.writer.write(SWITCH + frame(b"bye") + b"\x88\x02\x03\xe8")
+        target.writer.close()
+        assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+        assert await ends(client) == frame(b"bye") + b"\x88\x02\x03\xe8"
+        await comes_true(lambda: unused(scene))
+        assert tunnels(scene) == 0
+
+
+# Back-pressure
+
+
+async def test_a_client_that_stops_reading_stops_its_target() -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        sent = await flood(target, ENDLESS)
+        assert sent < ENDLESS
+        (downstream,) = scene.gateway.front.connections
+        held = downstream._transport.get_write_buffer_size()
+        assert held <= 65536 + 262144  # the bound, and what one read may bring (uvloop: 256 KiB)
+        await expect_pattern(client, sent)
+        await target.send(b"more")
+        assert await client.exactly(4) == b"more"
+
+
+async def test_a_target_that_stops_reading_stops_its_client() -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        sent = await flood(client, ENDLESS)
+        assert sent < ENDLESS
+        await expect_pattern(target, sent)
+        await client.send(b"more")
+        assert await target.exactly(4) == b"more"
+
+
+async def test_one_direction_that_stands_still_does_not_stop_the_other() -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        sent = await flood(target, ENDLESS)
+        for number in range(100):
+            await client.send(b"%08d" % number)
+            assert await target.exactly(8) == b"%08d" % number
+        await expect_pattern(client, sent)
+
+
+async def test_ends_that_only_send_stop_and_lose_nothing() -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        up, down = await asyncio.gather(flood(client, ENDLESS), flood(target, ENDLESS))
+        assert max(up, down) < ENDLESS
+        await asyncio.gather(expect_pattern(target, up), expect_pattern(client, down))
+
+
+async def test_a_client_that_is_full_when_its_tunnel_opens_stops_the_target() -> None:
+    async with stage(limits={"buffer": 1024}) as scene:
+        client = await scene.client()
+        await comes_true(lambda: scene.gateway.front.connections)
+        (downstream,) = scene.gateway.front.connections
+        asked = 0
+        while not downstream.full:  # answers that it does not read, until one more does not fit
+            client.writer.write(b"GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            if not asked:
+                target = await scene.upstream.accept()
+            await target.head()
+            body = pattern(asked << 16, 1 << 16)
+            await target.send(b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + body)
+            asked += 1
+            await comes_true(lambda: downstream.exchange is None or downstream.full)
+        await comes_true(lambda: downstream.exchange is None)
+        client.writer.write(UPGRADE)
+        await target.head()
+        await target.send(SWITCH)
+        sent = await flood(target, ENDLESS)
+        assert sent < ENDLESS
+        for number in range(asked):
+            head, body = await client.answer()
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert body == pattern(number << 16, 1 << 16)
+        assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+        await expect_pattern(client, sent)
+
+
+# An end that stands still cannot keep the other's place for ever
+
+
+async def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    async with stage(limits={"send_timeout": 0.3}) as scene:
+        _, target = await opened(scene)
+        await flood(target, ENDLESS, patience=0.2)
+        await ends(target)
+        await comes_true(lambda: not scene.gateway.front.connections and unused(scene))
+        assert tunnels(scene) == 0
+
+
+async def test_a_target_that_takes_nothing_does_not_outlive_its_client() -> None:
+    async with stage(limits={"send_timeout": 0.3}, route={"timeout": 0.3}) as scene:
+        client, _ = await opened(scene)
+        await flood(client, ENDLESS, patience=0.2)
+        client.reset()
+        await comes_true(lambda: not scene.gateway.front.connections)
+        assert tunnels(scene) == 0
+        await comes_true(lambda: targets(scene)[0].pool.open == 0)
+
+
+async def stalled_below_the_bound(scene: Stage, target: Connection) -> None:
+    """Send until a little waits in the gateway for a client that does not read."""
+    (downstream,) = scene.gateway.front.connections
+    while not downstream._transport.get_write_buffer_size():
+        await target.send(pattern(0, 1 << 13))
+        await asyncio.sleep(0)
+    assert not downstream.full
+
+
+async def test_a_client_that_stalls_does_not_outlive_its_target() -> None:
+    async with stage(limits={"send_timeout": 0.3, "buffer": 1 << 20}) as scene:
+        _, target = await opened(scene)
+        await stalled_below_the_bound(scene, target)
+        target.reset()
+        await comes_true(lambda: targets(scene)[0].pool.open == 0)
+        await comes_true(lambda: not scene.gateway.front.connections)
+
+
+async def test_silence_ends_a_tunnel_whose_client_stalls() -> None:
+    limits = {"send_timeout": 0.3, "buffer": 1 << 20}
+    async with stage(limits=limits, websocket_idle_timeout=0.3) as scene:
+        _, target = await opened(scene)
+        await stalled_below_the_bound(scene, target)
+        await ends(target)
+        await comes_true(lambda: not scene.gateway.front.connections and unused(scene))
+        assert tunnels(scene) == 0
+
+
+# Time
+
+
+async def test_the_routes_timeout_ends_with_the_101() -> None:
+    async with stage(route={"timeout": 0.1}) as scene:
+        client, target = await opened(scene)
+        await asyncio.sleep(0.3)
+        await target.send(b"still")
+        assert await client.exactly(5) == b"still"
+        await asyncio.sleep(0.2)
+        await client.send(b"there")
+        assert await target.exactly(5) == b"there"
+
+
+async def test_a_silent_tunnel_ends_where_the_route_says_so() -> None:
+    async with stage(route={"websocket_idle_timeout": 0.2}) as scene:
+        client, target = await opened(scene)
+        began = asyncio.get_running_loop().time()
+        assert await ends(target) == b""
+        await ends(client)
+        assert asyncio.get_running_loop().time() - began >= 0.15
+        assert tunnels(scene) == 0
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+async def test_bytes_in_one_direction_are_no_silence(upwards: bool) -> None:
+    async with stage(websocket_idle_timeout=0.3) as scene:
+        client, target = await opened(scene)
+        sender, receiver = (client, target) if upwards else (target, client)
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await sender.send(b"\x89\x00")
+            assert await receiver.exactly(2) == b"\x89\x00"
+        assert tunnels(scene) == 1
+
+
+async def test_a_route_may_allow_silence_that_others_do_not() -> None:
+    async with stage(websocket_idle_timeout=0.1, route={"websocket_idle_timeout": 0}) as scene:
+        client, target = await opened(scene)
+        await asyncio.sleep(0.3)
+        await target.send(b"still")
+        assert await client.exactly(5) == b"still"
+
+
+# What is counted
+
+
+async def test_messages_are_counted_by_their_last_frames() -> None:
+    up = (
+        frame(b"whole", mask=True)
+        + frame(b"fir", Opcode.TEXT, fin=False, mask=True)
+        + frame(b"ping", Opcode.PING, mask=True)
+        + frame(b"st", Opcode.CONT, fin=False, mask=True)
+        + frame(b"", Opcode.CONT, mask=True)
+        + frame(b"pong", Opcode.PONG, mask=True)
+        + frame(bytes(200_000), mask=True)
+    )
+    down = frame(bytes(70_000)) + frame(b"", Opcode.TEXT) + frame(b"x", Opcode.PING)
+    async with stage() as scene:
+        client, target = await opened(scene)
+        for at in range(0, len(up), 997):
+            await client.send(up[at : at + 997])
+        await target.send(down)
+        assert await target.exactly(len(up)) == up
+        assert await client.exactly(len(down)) == down
+        assert messages(scene) == (3, 2)
+
+
+async def test_messages_around_the_101_are_counted() -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(UPGRADE + 5 * frame(b"early", mask=True))
+        target = await scene.upstream.accept()
+        await target.head()
+        await target.send(SWITCH + 3 * frame(b"first"))
+        await client.head()
+        await target.exactly(5 * len(frame(b"early", mask=True)))
+        assert messages(scene) == (5, 3)
+
+
+async def test_open_tunnels_are_counted_while_they_are_open() -> None:
+    async with stage() as scene:
+        many = [await opened(scene) for _ in range(5)]
+        assert tunnels(scene) == 5
+        many[0][0].reset()
+        await many[1][1].close()
+        await comes_true(lambda: tunnels(scene) == 3)
+        for client, _ in many[2:]:
+            client.reset()
+        await comes_true(lambda: tunnels(scene) == 0)
+        async with asyncio.timeout(PATIENCE):
+            body = (await scene.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"))[1]
+        assert b'gateway_websocket_connections{route="api"} 0.0' in body
+        assert b'gateway_requests_total{method="GET",route="api",status="101"} 5.0' in body
+
+
+async def test_a_tunnels_log_line_comes_at_its_end(capfd: pytest.CaptureFixture[str]) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene, b"12345")
+        await target.send(b"678")
+        await client.exactly(8)
+        await client.close()
+        assert await ends(target) == b""
+        await comes_true(lambda: tunnels(scene) == 0)
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if '"request"' in line]
+    assert '"status_code":101,' in line
+    assert '"path":"/api/ws"' in line
+    assert '"bytes_sent":8,' in line
