@@ -16,8 +16,9 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, Protocol
 
-from gateway.downstream import Downstream, Front
+from gateway.downstream import Downstream
 from gateway.exchange import Peer
+from gateway.front import Front, Member
 from gateway.headers import Networks
 
 BATCH: Final = 64  # connections taken at once, before others get their turn
@@ -73,7 +74,7 @@ class Gate:
             for resume in waiting:
                 resume()
 
-    def _left(self, connection: Downstream) -> None:
+    def _left(self, connection: Member) -> None:
         self.leave(connection.peer)
 
 

@@ -23,6 +23,10 @@ class Own:
     path: str
     handler: Handler
 
+    @property
+    def methods(self) -> tuple[bytes, ...]:
+        return (b"GET", b"HEAD") if self.method == "GET" else (self.method.encode(),)
+
 
 def table(health: Health, status: Status, scrape: Scrape) -> tuple[Own, ...]:
     return (

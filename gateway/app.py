@@ -1,45 +1,33 @@
 """The composition root: settings in, the one aiohttp application and the request's path out.
 
-What lives as long as the worker is made once, in `Gateway`: the application with the gateway's
-own endpoints, the session whose connector opens upstream connections, the stores, the metrics.
-What a reload replaces is a `Generation`: the routing table and the upstreams behind it. An
-upstream whose settings did not change goes on with its connections and what it knows of its
-targets; exchanges in flight finish in the generation that they began in.
+What lives as long as the worker is made here, once: the application with the gateway's own
+endpoints, the session that opens upstream connections, the stores, the metrics. What a reload
+replaces is a `Generation` (gateway.generation).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import ssl
+import traceback
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
-from gateway import __version__, api, headers
+from gateway import __version__, api
 from gateway.config import Settings
-from gateway.config.model import Route as RouteSettings
 from gateway.config.model import Stores as StoreSettings
-from gateway.config.model import Upstream as UpstreamSettings
-from gateway.deadline import Deadline
-from gateway.downstream import Front, Limits
 from gateway.endpoints.health import Health, Store
 from gateway.endpoints.metrics import Scrape
 from gateway.endpoints.status import Status
 from gateway.errors import GatewayError, NotFound, UpstreamError
 from gateway.exchange import Exchange, Route
+from gateway.front import Front, Limits
+from gateway.generation import Behind, Dialing, Generation
 from gateway.http1.fields import HeadLimits
 from gateway.local import Application, Handler
 from gateway.pipeline import Pipeline, error_body
-from gateway.proxy.dial import Dialer
-from gateway.proxy.http import Proxy, Service, UpstreamMetrics
-from gateway.proxy.transport import Connection
-from gateway.proxy.websocket import Tunnel, TunnelMetrics
-from gateway.routing import Table
-from gateway.telemetry.access_log import AccessLog, target_fields
+from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.events import EventLog, capture_logging
 from gateway.telemetry.exposition import Exposition
 from gateway.telemetry.instruments import Registry
@@ -47,36 +35,6 @@ from gateway.telemetry.memory import Region
 from gateway.telemetry.metrics import NO_ROUTE, Metrics
 from gateway.telemetry.output import LineWriter
 from gateway.telemetry.requests import RouteMetrics
-from gateway.upstreams import upstream as upstreams
-from gateway.upstreams import health
-from gateway.upstreams.target import Target
-
-
-class Behind:
-    """An upstream at work, with what was made for it."""
-
-    def __init__(self, settings: UpstreamSettings, service: Service) -> None:
-        self.settings = settings
-        self.service = service
-        self.watches: list[asyncio.Task[None]] = []
-
-    def expire(self) -> None:
-        for dialer in self.service.dialers.values():
-            dialer.expire()
-
-    def close(self) -> None:
-        for watch in self.watches:
-            watch.cancel()
-        for dialer in self.service.dialers.values():
-            dialer.close()
-
-
-class Generation:
-    """One configuration at work."""
-
-    def __init__(self, pipeline: Pipeline, behind: dict[str, Behind]) -> None:
-        self.pipeline = pipeline
-        self.behind = behind
 
 
 class Gateway:
@@ -103,11 +61,7 @@ class Gateway:
         loop = self._loop = asyncio.get_running_loop()
         capture_logging(self.log)
         settings = self.settings
-        self._connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        self._session = aiohttp.ClientSession(
-            connector=self._connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
-        self._unix: dict[str, aiohttp.UnixConnector] = {}
+        self._dialing = Dialing()
         self._stores = open_stores(settings.stores)
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
@@ -121,19 +75,24 @@ class Gateway:
                 RouteMetrics(self.metrics, own.name),
                 own.path.encode(),
                 exact=True,
-                methods=frozenset((b"GET", b"HEAD") if own.method == "GET" else (own.method.encode(),)),
+                methods=frozenset(
+                    (b"GET", b"HEAD") if own.method == "GET" else (own.method.encode(),)
+                ),
                 max_body=settings.max_body_size,
             )
             for own in self._table
         ]
-        self._generation = self._generate(settings, {})
+        self.generation = self._generate(settings, None)
         limits = settings.limits
         self.front = Front(
             loop,
-            self._generation.pipeline,
+            self._pipeline(self.generation),
             Limits(
                 head=HeadLimits(
-                    limits.request_line, limits.header_field, limits.header_bytes, limits.header_count
+                    limits.request_line,
+                    limits.header_field,
+                    limits.header_bytes,
+                    limits.header_count,
                 ),
                 head_timeout=limits.head_timeout,
                 body_min_rate=limits.body_min_rate,
@@ -170,10 +129,8 @@ class Gateway:
             if error.status == 404:
                 return self._error(request, NotFound())
             raise
-        except Exception:
-            logging_exchange = exchange_of(request)
-            self.log.error("internal_error", request_id=logging_exchange.request_id.decode(),
-                           exception=trace())
+        except Exception as error:  # noqa: BLE001 - the client is told no more than that
+            self._report("internal_error", exchange_of(request), error)
             return self._error(request, GatewayError())
 
     def _error(self, request: web.Request, error: GatewayError) -> web.Response:
@@ -189,171 +146,35 @@ class Gateway:
         if self.front.draining:
             response.force_close()
 
-    # ---------------------------------------------------------------------------- generations
-
     async def apply(self, settings: Settings) -> None:
         """Put other settings to work. What was bound at the start stays as it is."""
-        old = self._generation
-        new = self._generate(settings, old.behind)
-        self.settings = settings
-        self._generation = new
-        self.front.pipeline = new.pipeline
+        before = self.generation
+        after = self._generate(settings, before)
+        self.generation = after
+        self.front.pipeline = self._pipeline(after)
         self.log.set_level(settings.log_level)
-        for name, behind in old.behind.items():
-            if new.behind.get(name) is not behind:
-                behind.close()
-                self._retired.append(behind)
+        self._retired += before.left_over(after)
 
-    def _generate(self, settings: Settings, old: dict[str, Behind]) -> Generation:
-        behind: dict[str, Behind] = {}
-        routes = [self._route(settings, route, old, behind) for route in settings.routes]
-        pipeline = Pipeline(
-            Table(self._own, routes),
+    def _generate(self, settings: Settings, before: Generation | None) -> Generation:
+        return Generation(
+            settings,
+            before,
+            own=self._own,
+            dialing=self._dialing,
+            metrics=self.metrics,
+            log=self.log,
+            refuse=lambda exchange, error: self.front.pipeline.refuse(exchange, error),
+        )
+
+    def _pipeline(self, generation: Generation) -> Pipeline:
+        settings = generation.settings
+        return Pipeline(
+            generation.table,
             trusted=settings.trusted_proxies,
             unrouted=self._unrouted,
             record=self._access_log.record if settings.access_log else None,
             report=self._report,
         )
-        return Generation(pipeline, behind)
-
-    def _route(
-        self,
-        settings: Settings,
-        route: RouteSettings,
-        old: dict[str, Behind],
-        behind: dict[str, Behind],
-    ) -> Route:
-        name, upstream = settings.upstream_of(route)
-        if name not in behind:
-            kept = old.get(name)
-            reused = kept is not None and kept.settings == upstream
-            behind[name] = kept if reused and kept else self._behind(settings, name, upstream)
-        path = (route.path or route.prefix or "/").encode()
-        if route.path is None:
-            path = path.rstrip(b"/")
-        endpoint = Proxy(
-            behind[name].service,
-            self._loop,
-            timeout=route.timeout or settings.timeout,
-            replay=settings.limits.replay,
-            refuse=lambda exchange, error: self.front.pipeline.refuse(exchange, error),
-            cut=len(path),
-            rewrite=(route.rewrite or "").encode() if route.strip_prefix else None,
-            preserve_host=route.preserve_host,
-            via=route.via,
-            websocket=self._tunnel_metrics(route.name) if route.websocket else None,
-            websocket_idle=self._websocket_idle(settings, route),
-        )
-        limit = settings.max_body_size if route.max_body_size is None else route.max_body_size
-        return Route(
-            route.name,
-            endpoint,
-            RouteMetrics(self.metrics, route.name),
-            path,
-            exact=route.path is not None,
-            hosts=tuple(host.lower().encode() for host in route.hosts),
-            methods=frozenset(m.encode() for m in route.methods) if route.methods else None,
-            max_body=limit,
-        )
-
-    def _tunnel_metrics(self, route: str) -> TunnelMetrics:
-        messages = self.metrics.websocket_messages
-        return TunnelMetrics(
-            self.metrics.websocket_connections.child(route),
-            sent=messages.child(route, "sent"),
-            received=messages.child(route, "received"),
-        )
-
-    def _websocket_idle(self, settings: Settings, route: RouteSettings) -> Deadline[Tunnel] | None:
-        seconds = route.websocket_idle_timeout
-        if seconds is None:
-            seconds = settings.websocket_idle_timeout
-        return Deadline(self._loop, seconds, Tunnel.expired) if seconds else None
-
-    def _behind(self, settings: Settings, name: str, table: UpstreamSettings) -> Behind:
-        upstream = upstreams.build(name, table, random.random, monotonic())
-        tls = tls_context(table)
-        limits = settings.limits
-        dialers: dict[Target[Connection], Dialer] = {}
-        for target in upstream.targets:
-            dialer = dialers[target] = Dialer(
-                target,
-                self._session,
-                self._connector_for(target),
-                connect_timeout=settings.connect_timeout,
-                buffer=limits.buffer,
-                limits=HeadLimits(
-                    limits.response_header_bytes,
-                    limits.response_header_bytes,
-                    limits.response_header_bytes,
-                    limits.response_header_count,
-                ),
-                tls=tls,
-                server_name=table.tls.server_name if table.tls else None,
-            )
-            target.label = target_fields(name, dialer.origin)
-            self.metrics.target_up.child(name, target.name).set(1)
-        metrics = UpstreamMetrics(
-            self.metrics.upstream_duration.child(name),
-            self.metrics.retries.child(name),
-            lambda kind: self.metrics.upstream_errors.child(name, kind),
-        )
-        key = key_of(table.hash_on) if table.balance == "hash" else None
-        behind = Behind(table, Service(upstream, dialers, metrics, key))
-        if table.health_check is not None:
-            for target in upstream.targets:
-                behind.watches.append(self._watch(name, target, dialers[target], table, tls))
-        return behind
-
-    def _connector_for(self, target: Target[Connection]) -> aiohttp.BaseConnector:
-        if target.address.scheme != "unix":
-            return self._connector
-        path = target.address.host
-        if path not in self._unix:
-            self._unix[path] = aiohttp.UnixConnector(path, limit=0, force_close=True)
-        return self._unix[path]
-
-    def _watch(
-        self,
-        name: str,
-        target: Target[Connection],
-        dialer: Dialer,
-        table: UpstreamSettings,
-        tls: ssl.SSLContext | None,
-    ) -> asyncio.Task[None]:
-        check = table.health_check
-        assert check is not None
-        up = self.metrics.target_up.child(name, target.name)
-        session = self._session
-        if target.address.scheme == "unix":
-            session = aiohttp.ClientSession(
-                connector=self._connector_for(target), connector_owner=False
-            )
-        url = dialer.url.with_path(target.address.base_path.decode() + check.path)
-
-        async def ask(_: Target[Connection]) -> bool:
-            async with session.get(
-                url,
-                allow_redirects=False,
-                ssl=tls if tls is not None else True,
-                server_hostname=table.tls.server_name if table.tls else None,
-            ) as answer:
-                return answer.status < 400
-
-        def changed(_: Target[Connection], why: str) -> None:
-            up.set(target.healthy)
-            log = self.log.info if target.healthy else self.log.warning
-            log("target_up" if target.healthy else "target_down", upstream=name,
-                target=target.name, reason=why)
-
-        async def watch() -> None:
-            try:
-                await health.watch(target, ask, check, changed, random.random)
-            finally:
-                if session is not self._session:
-                    await session.close()
-
-        return self._loop.create_task(watch(), name=f"health {name} {target.name}")
 
     # ------------------------------------------------------------------------------ telemetry
 
@@ -368,7 +189,7 @@ class Gateway:
         self.log.error(event, **fields)
 
     def _services(self) -> list[dict[str, Any]]:
-        settings = self.settings
+        settings = self.generation.settings
         return [
             {
                 "name": route.name,
@@ -382,17 +203,15 @@ class Gateway:
     def tick(self, lag: float) -> None:
         """Once a second: what grows old is let go, and the gauges are set."""
         self.metrics.event_loop_lag.child().set(lag)
-        for behind in (*self._generation.behind.values(), *self._retired):
+        for behind in (*self.generation.behind.values(), *self._retired):
             behind.expire()
-        self._retired = [
-            b for b in self._retired if any(t.pool.open for t in b.service.upstream.targets)
-        ]
+        self._retired = [behind for behind in self._retired if behind.open_connections()]
         self.refresh()
 
     def refresh(self) -> None:
         self.metrics.open_connections.child().set(len(self.front.connections))
         gauge = self.metrics.upstream_connections
-        for name, behind in self._generation.behind.items():
+        for name, behind in self.generation.behind.items():
             pools = [target.pool for target in behind.service.upstream.targets]
             for state in ("idle", "active", "waiting"):
                 gauge.child(name, state).set(sum(getattr(pool, state) for pool in pools))
@@ -411,16 +230,14 @@ class Gateway:
 
     async def close(self) -> None:
         self.front.cancel()
-        for behind in (*self._generation.behind.values(), *self._retired):
+        for behind in (*self.generation.behind.values(), *self._retired):
             behind.close()
         await asyncio.gather(
-            *(w for b in self._generation.behind.values() for w in b.watches),
+            *(w for b in self.generation.behind.values() for w in b.watches),
             return_exceptions=True,
         )
         await self._runner.cleanup()
-        await self._session.close()
-        for connector in self._unix.values():
-            await connector.close()
+        await self._dialing.close()
         for store in self._stores:
             await store.close()
         await asyncio.sleep(0)  # for transports that were closed to say so
@@ -455,29 +272,5 @@ def open_stores(settings: StoreSettings) -> list[Store]:
     return stores
 
 
-def tls_context(table: UpstreamSettings) -> ssl.SSLContext | None:
-    """How an upstream's certificate is checked; None stands for the library's own way."""
-    if table.tls is None:
-        return None
-    context = ssl.create_default_context(cafile=table.tls.ca)
-    if not table.tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def key_of(hash_on: str) -> Any:
-    """What `balance: hash` looks at in an exchange."""
-    kind, _, name = hash_on.partition(":")
-    wanted = name.lower().encode()
-    if kind == "header":
-        return lambda exchange: b",".join(exchange.head.values(wanted))
-    if kind == "cookie":
-        return lambda exchange: headers.cookie(exchange.head, name.encode())
-    return lambda exchange: exchange.client_ip.encode()
-
-
-def trace(error: BaseException | None = None) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error)) if error else traceback.format_exc()
+def trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

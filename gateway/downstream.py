@@ -19,18 +19,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequest, ClientError, Draining, PayloadTooLarge, RequestTimeout
 from gateway.exchange import Exchange, Peer, Piece, Response, Sink
+from gateway.front import Front, Member
 from gateway.http1.chunked import BadChunk, ChunkedDecoder
-from gateway.http1.fields import CHUNKED, HeadLimits
+from gateway.http1.fields import CHUNKED
 from gateway.http1.request import RequestHead, check_partial_request, parse_request
+from gateway.http1.status import reason
 
 HEAD, BODY, WAIT, SKIP, TUNNEL, LINGER = range(6)
+READING: Final = (BODY, SKIP)
+HOLDING: Final = (WAIT, HEAD)
 
 # An answer made before the request's body was read: up to so many bytes are still read for the
 # connection's sake; beyond, closing it is cheaper for both.
@@ -39,86 +41,13 @@ LINGER_BYTES: Final = 1 << 20
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class Pipeline(Protocol):
-    """What a connection needs of the request's path."""
-
-    def handle(self, exchange: Exchange) -> None: ...
-
-    def refuse(self, exchange: Exchange, error: ClientError | Draining) -> None: ...
-
-    def finish(self, exchange: Exchange) -> None: ...
-
-
-@dataclass(slots=True)
-class Limits:
-    """Bounds on what a client may do; sizes in bytes, times in seconds."""
-
-    head: HeadLimits = field(default_factory=HeadLimits)
-    head_timeout: float = 10
-    body_min_rate: int = 100
-    keepalive_timeout: float = 75
-    send_timeout: float = 60
-    chunk_extension: int = 256
-    buffer: int = 65536
-
-
-class Front:
-    """What all client connections of a worker share; a reload puts another `pipeline` in."""
-
-    BODY_WINDOW: Final = 10.0  # seconds over which a body's rate is taken
-    LINGER_TIME: Final = 2.0  # seconds granted to a client to read a last answer
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline, limits: Limits
-    ) -> None:
-        self.pipeline = pipeline
-        self.limits = limits
-        self.draining = False
-        self.connections: set[Downstream] = set()
-        self.on_closed: Callable[[Downstream], None] | None = None
-        timer = Deadline[Downstream]
-        self.head = timer(loop, limits.head_timeout, Downstream.head_expired)
-        self.idle = timer(loop, limits.keepalive_timeout, Downstream.idle_expired)
-        self.body = timer(loop, self.BODY_WINDOW, Downstream.body_window)
-        self.send = timer(loop, limits.send_timeout, Downstream.send_expired)
-        self.linger = timer(loop, self.LINGER_TIME, Downstream.cut)
-
-    def close_idle(self) -> None:
-        """Close the connections that carry no request."""
-        for connection in [c for c in self.connections if c.exchange is None]:
-            connection.close()
-
-    def leave(self) -> None:
-        """End what has no end of its own: tunnels."""
-        for connection in list(self.connections):
-            if connection.sink is not None:
-                connection.sink.going_away()
-
-    def cut_all(self) -> int:
-        """End every connection; requests without an answer get one. How many had a request."""
-        busy = 0
-        for connection in list(self.connections):
-            exchange = connection.exchange
-            if exchange is not None:
-                busy += 1
-            if exchange is not None and not exchange.status:
-                connection.give_up(Draining())
-            else:
-                connection.cut()
-        return busy
-
-    def cancel(self) -> None:
-        for deadline in (self.head, self.idle, self.body, self.send, self.linger):
-            deadline.cancel()
-
-
 class Downstream(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
         "_decoder",
-        "_held",
         "_expecting",
+        "_held",
         "_last",
         "_left",
         "_looping",
@@ -156,7 +85,7 @@ class Downstream(asyncio.Protocol):
         self._window = 0
         self._expecting = False
         self._last: RequestHead | None = None
-        self._timer: Deadline[Downstream] | None = None
+        self._timer: Deadline[Member] | None = None
         self._decoder: ChunkedDecoder | None = None
         self.companion: asyncio.Protocol | None = None
 
@@ -182,12 +111,12 @@ class Downstream(asyncio.Protocol):
         state = self._state
         if state == HEAD and not self.full:
             self._read(self._held + data if self._held else data)
-        elif state == BODY or state == SKIP:
+        elif state in READING:
             self._read_body(data)
         elif state == TUNNEL:
             assert self.sink is not None
             self.sink.received((data,))
-        elif state == WAIT or state == HEAD:
+        elif state in HOLDING:
             self._held = self._held + data if self._held else data
             if len(self._held) > self.front.limits.buffer:
                 self.pause()
@@ -271,7 +200,7 @@ class Downstream(asyncio.Protocol):
         self._held = data
         self._seen = len(data)
 
-    def _wait(self, timer: Deadline[Downstream] | None) -> None:
+    def _wait(self, timer: Deadline[Member] | None) -> None:
         """Have this time-out run for what is to come, in place of the one before."""
         if self._timer is not None:
             self._timer.stop(self)
@@ -511,9 +440,6 @@ class Downstream(asyncio.Protocol):
         data, self._held = self._held, b""
         self._refuse_head(data, RequestTimeout("the request's head did not come in time"))
 
-    def idle_expired(self) -> None:
-        self.close()
-
     def body_window(self) -> None:
         """A body's rate is looked at once a window, so that bursts do not count against it."""
         least = self.front.limits.body_min_rate * self.front.BODY_WINDOW
@@ -529,17 +455,3 @@ class Downstream(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.error = "client_stalled"
         self.cut()
-
-
-REASONS: Final = {
-    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
-    405: b"Method Not Allowed", 408: b"Request Timeout", 410: b"Gone", 413: b"Content Too Large",
-    414: b"URI Too Long", 417: b"Expectation Failed", 422: b"Unprocessable Content",
-    429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway",
-    503: b"Service Unavailable", 504: b"Gateway Timeout", 505: b"HTTP Version Not Supported",
-}  # fmt: skip
-
-
-def reason(status: int) -> bytes:
-    return REASONS.get(status, b"")

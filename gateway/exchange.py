@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.http1.request import RequestHead
-
-if TYPE_CHECKING:
-    from gateway.telemetry.requests import RouteMetrics
-
 
 Piece = bytes | memoryview
 """A part of a body as it arrived: passed on by reference, never copied."""
@@ -62,15 +59,26 @@ class Sink(Protocol):
         """The gateway is shutting down: what would go on for ever ends now."""
 
 
+class Drains(Protocol):
+    """Whoever knows whether the gateway is shutting down."""
+
+    draining: bool
+
+
 class Client(Protocol):
     """A client's connection, as those who answer on it see it."""
 
     peer: Peer
     sink: Sink | None
+    exchange: Exchange | None
+    full: bool  # it takes no more for now
+    companion: asyncio.Protocol | None  # another protocol on the same transport
 
     @property
-    def received_all(self) -> bool:
-        """Whether the request's body has been read to its end."""
+    def front(self) -> Drains: ...
+
+    def accompany(self, companion: asyncio.Protocol) -> None:
+        """Let another protocol write to the same transport; it hears of the connection's end."""
 
     def respond(self, response: Response) -> None:
         """Send a whole answer and end the exchange."""
@@ -103,6 +111,12 @@ class Client(Protocol):
         """End the connection when what was written is sent."""
 
 
+class Meter(Protocol):
+    """Counts a route's requests."""
+
+    def finished(self, method: bytes, status: int, seconds: float) -> None: ...
+
+
 class Endpoint(Protocol):
     """What answers a route's requests: an upstream behind a proxy, or the gateway itself."""
 
@@ -119,7 +133,7 @@ class Route:
 
     name: str
     endpoint: Endpoint
-    metrics: RouteMetrics
+    metrics: Meter
     path: bytes
     exact: bool = False
     hosts: tuple[bytes, ...] = ()

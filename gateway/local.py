@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from gateway.exchange import Exchange, Piece
 from gateway.http1.chunked import chunked
 from gateway.http1.fields import CHUNKED
-
-if TYPE_CHECKING:
-    from gateway.downstream import Downstream
 
 # Idle connections are the front's to close: aiohttp's own timer never fires before it.
 FOREVER: Final = 10 * 365 * 86400.0
@@ -47,7 +44,7 @@ class Local:
 
     def __init__(self, exchange: Exchange, handler: Handler) -> None:
         self.exchange = exchange
-        self._client: Downstream = exchange.client  # type: ignore[assignment]
+        self._client = exchange.client
         self._handler = handler
 
     def begin(self) -> None:
@@ -93,15 +90,18 @@ class Local:
 class Application:
     """A route's endpoint: the aiohttp application. It finds its handler by path again."""
 
-    def __init__(self, server: web.Server[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
 
     def handle(self, exchange: Exchange) -> None:
-        client: Downstream = exchange.client  # type: ignore[assignment]
+        client = exchange.client
         if client.companion is None:
             handler = Handler(
-                self._server, loop=self._loop, keepalive_timeout=FOREVER, access_log=None  # type: ignore[arg-type]
+                self._server,
+                loop=self._loop,
+                keepalive_timeout=FOREVER,
+                access_log=None,  # type: ignore[arg-type]
             )
             client.accompany(handler)
         Local(exchange, client.companion).begin()  # type: ignore[arg-type]

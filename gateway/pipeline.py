@@ -7,7 +7,6 @@ is only one thing left to do: cut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
@@ -55,9 +54,10 @@ class Pipeline:
             if exchange.client.peer.trusted:
                 headers.believe(exchange, self._trusted)
             head = exchange.head
-            if exchange.target[0] != 47 or head.method in NEVER_FORWARDED:  # 47 is "/"
-                if self._answer_special(exchange):
-                    return
+            # 47 is "/"
+            special = exchange.target[0] != 47 or head.method in NEVER_FORWARDED
+            if special and self._answer_special(exchange):
+                return
             route = self.table.match(exchange.path, exchange.host, head.method)
             exchange.route = route
             if route.max_body and head.length > route.max_body:
@@ -65,7 +65,7 @@ class Pipeline:
             route.endpoint.handle(exchange)
         except GatewayError as error:
             self.refuse(exchange, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the client is told no more than that
             self._report("internal_error", exchange, error)
             self.refuse(exchange, GatewayError(closes=True))
 

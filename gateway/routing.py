@@ -30,11 +30,11 @@ class Table:
 
     def __init__(self, own: Iterable[Route], routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
-        own = _by_path(own)
+        ours = _by_path(own)
         # No route stands behind one of the gateway's own paths.
-        self._exact = {**_by_path(r for r in routes if r.exact), **own}
+        self._exact = {**_by_path(r for r in routes if r.exact), **ours}
         # By length, longest first: work is bounded by the table, not by the path.
-        self._own = frozenset(own)
+        self._own = frozenset(ours)
         prefixes = _by_path(r for r in routes if not r.exact)
         self._prefixes = [
             (length, {path: found for path, found in prefixes.items() if len(path) == length})

@@ -43,7 +43,7 @@ class Dialer:
         address = target.address
         self.secure = address.scheme == "https"
         if address.scheme == "unix":
-            self.origin = f"unix://{address.host}"
+            self.origin = f"unix://{address.socket}"
             url = URL("http://localhost/")
         else:
             self.origin = f"{address.scheme}://{address.authority.decode()}"

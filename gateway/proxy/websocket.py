@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from os import urandom
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.deadline import Deadline
 from gateway.errors import UpstreamError
-from gateway.exchange import Exchange, Piece
+from gateway.exchange import Client, Exchange, Piece
 from gateway.http1.response import ResponseHead
 from gateway.proxy.transport import Connection
 from gateway.telemetry.instruments import CounterCell, GaugeCell
 
-if TYPE_CHECKING:
-    from gateway.downstream import Downstream
-
+CLOSE: Final = 8  # opcode; those above are control frames, too
 GOING_AWAY: Final = b"\x03\xe9"  # 1001, RFC 6455, 7.4.1
 CLOSE_WAIT: Final = 1.0  # seconds for a client to answer our Close
 
@@ -38,12 +36,13 @@ class TunnelMetrics:
 class Frames:
     """Follows the frames of one direction. What is no WebSocket at all does it no harm."""
 
-    __slots__ = ("_head", "_left", "messages")
+    __slots__ = ("_head", "_left", "closing", "messages")
 
     def __init__(self) -> None:
         self._head = b""
         self._left = 0
         self.messages = 0
+        self.closing = False  # a Close has come
 
     @property
     def between(self) -> bool:
@@ -78,7 +77,10 @@ class Frames:
             return at + len(head) - held
         self._left = int.from_bytes(head[2:need]) if need > 2 else length
         self._head = b""
-        if head[0] & 0x80 and head[0] & 0x0F < 8:
+        opcode = head[0] & 0x0F
+        if opcode == CLOSE:
+            self.closing = True
+        elif head[0] & 0x80 and opcode < CLOSE:
             self.messages += 1
         return at + whole - held
 
@@ -92,6 +94,7 @@ class Tunnel:
         "_connection",
         "_down",
         "_exchange",
+        "_going",
         "_idle",
         "_leaving",
         "_metrics",
@@ -102,7 +105,7 @@ class Tunnel:
     def __init__(
         self,
         exchange: Exchange,
-        client: Downstream,
+        client: Client,
         connection: Connection,
         metrics: TunnelMetrics,
         idle: Deadline[Tunnel] | None,
@@ -117,7 +120,8 @@ class Tunnel:
         self._closed: Callable[[], None] | None = closed
         self._up = Frames()
         self._down = Frames()
-        self._leaving: set[Frames] = set()
+        self._going = False
+        self._leaving: set[Frames] = set()  # the directions in which a Close was put
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, first: bytes) -> None:
@@ -132,6 +136,8 @@ class Tunnel:
             self.received((held,))
         if self._idle is not None:
             self._idle.start(self)
+        if self._client.front.draining:
+            self.going_away()
 
     def received(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
@@ -151,11 +157,12 @@ class Tunnel:
     def _follow(self, frames: Frames, data: Piece) -> Piece:
         if self._idle is not None:
             self._idle.start(self)
-        if self._timer is None:
+        if not self._going:
             frames.follow(data)
             return data
         if frames in self._leaving:
-            if frames is self._up:
+            frames.follow(data)
+            if self._up.closing and len(self._leaving) == 2:
                 self._end()  # the client has answered our Close
             return b""
         end = frames.follow(data, one=True)
@@ -170,24 +177,24 @@ class Tunnel:
         return count
 
     def going_away(self) -> None:
-        """Tell both ends 1001, each where a frame ends, and close."""
-        if self._timer is not None:
-            return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CLOSE_WAIT, self._end)
-        for frames in (self._up, self._down):
-            if frames.between:
-                self._put_close(frames, b"")
+        """Tell both ends 1001, each where a frame ends, and close when the client has answered."""
+        if not self._going:
+            self._going = True
+            for frames in (self._up, self._down):
+                if frames.between:
+                    self._put_close(frames, b"")
 
     def _put_close(self, frames: Frames, before: Piece) -> None:
         self._leaving.add(frames)
         if frames is self._down:
             self._client.write(bytes(before) + b"\x88\x02" + GOING_AWAY)
             self._client.flush()
-            return
-        mask = urandom(4)
-        masked = bytes(a ^ b for a, b in zip(GOING_AWAY, mask, strict=False))
-        self._connection.write([bytes(before) + b"\x88\x82" + mask + masked])
+        else:
+            mask = urandom(4)
+            masked = bytes(a ^ b for a, b in zip(GOING_AWAY, mask, strict=False))
+            self._connection.write([bytes(before) + b"\x88\x82" + mask + masked])
+        if len(self._leaving) == 2:
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_WAIT, self._end)
 
     def expired(self) -> None:
         """Silence for longer than the route allows."""

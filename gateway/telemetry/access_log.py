@@ -19,7 +19,7 @@ from gateway.telemetry.events import redacted_text
 
 # What does not stand in JSON for itself: all but visible ASCII and the space, without quote and
 # backslash.
-SPECIAL: Final = re.compile(rb'[^ !#-\[\]-~]')
+SPECIAL: Final = re.compile(rb"[^ !#-\[\]-~]")
 
 _LINE: Final = (
     b'%b%b","method":"%b","path":"%b",%b,"status_code":%d,"duration_ms":%.3f,'

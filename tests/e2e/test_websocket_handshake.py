@@ -212,15 +212,9 @@ PLAIN = {
     "twice": upgrade(b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: websocket"),
     "unnamed": upgrade(b"Upgrade: websocket"),
     "missing": upgrade(b"Connection: Upgrade"),
-    "old": upgrade(
-        b"Connection: Upgrade", b"Upgrade: websocket", first=b"GET /api/ws HTTP/1.0"
-    ),
-    "head": upgrade(
-        b"Connection: Upgrade", b"Upgrade: websocket", first=b"HEAD /api/ws HTTP/1.1"
-    ),
-    "post": upgrade(
-        b"Connection: Upgrade", b"Upgrade: websocket", first=b"POST /api/ws HTTP/1.1"
-    ),
+    "old": upgrade(b"Connection: Upgrade", b"Upgrade: websocket", first=b"GET /api/ws HTTP/1.0"),
+    "head": upgrade(b"Connection: Upgrade", b"Upgrade: websocket", first=b"HEAD /api/ws HTTP/1.1"),
+    "post": upgrade(b"Connection: Upgrade", b"Upgrade: websocket", first=b"POST /api/ws HTTP/1.1"),
     "settings": upgrade(b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABk"),
 }
 

@@ -11,9 +11,7 @@ from websockets.frames import Frame, Opcode
 from tests.e2e.stage import PATIENCE, Connection, Stage
 
 # The key and its answer are those of RFC 6455, 1.3.
-HANDSHAKE = (
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
+HANDSHAKE = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 UPGRADE = (
     b"GET /api/ws HTTP/1.1\r\nHost: gateway.test\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\n" + HANDSHAKE + b"\r\n"
@@ -47,7 +45,7 @@ async def opened(scene: Stage, first: bytes = b"") -> tuple[Connection, Connecti
 async def comes_true(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for what nothing tells of."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.005)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from gateway.exchange import Exchange, Peer, Response, Sink
@@ -60,7 +61,7 @@ def decoded(parts: Iterable[bytes], decoder: ChunkedDecoder | None = None) -> tu
 def split_at(data: bytes, places: Iterable[int]) -> list[bytes]:
     """`data` in the parts that these places divide it into, none of them empty."""
     cuts = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(cuts)]
 
 
 class Nobody:

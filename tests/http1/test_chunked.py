@@ -65,7 +65,8 @@ def test_extension_without_end_is_refused_before_it_ends() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"\r\n", b"+5\r\n", b"-5\r\n", b"0x5\r\n", b"5 \r\n", b" 5\r\n", b"5\n", b"5\r5", b"5_0\r\n",
+        b"\r\n", b"+5\r\n", b"-5\r\n", b"0x5\r\n", b"5 \r\n", b" 5\r\n", b"5\n", b"5\r5",
+        b"5_0\r\n",
         b"g\r\n", b";\r\n", b"5\x00\r\n", b"5;\x00\r\n", b"5;a\nb\r\n", b"5;a\rb\r\n",
         b"1" * 16 + b"\r\n", "٣\r\n".encode(), b"\n", b"5,5\r\n", b"5\r\r\n",
     ],
@@ -98,8 +99,16 @@ def test_trailers_are_kept_as_they_came(parts: int) -> None:
 
 @pytest.mark.parametrize(
     "trailer",
-    [b"A\r\n\r\n", b"A : 1\r\n\r\n", b" A: 1\r\n\r\n", b"A: 1\r\n b\r\n\r\n", b"A: \x00\r\n\r\n"]
-    + [b"A: 1\rB: 2\r\n\r\n", b"\nA: 1\r\n\r\n", b"A: 1\n\r\n\r\n"],
+    [
+        b"A\r\n\r\n",
+        b"A : 1\r\n\r\n",
+        b" A: 1\r\n\r\n",
+        b"A: 1\r\n b\r\n\r\n",
+        b"A: \x00\r\n\r\n",
+        b"A: 1\rB: 2\r\n\r\n",
+        b"\nA: 1\r\n\r\n",
+        b"A: 1\n\r\n\r\n",
+    ],
 )
 def test_trailer_outside_the_grammar_is_refused(trailer: bytes) -> None:
     with pytest.raises(BadChunk):
