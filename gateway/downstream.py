@@ -409,6 +409,8 @@ class Downstream(asyncio.Protocol):
             self._paused = True
             if self._state == BODY:
                 self._wait(None)
+            elif self._state == TUNNEL:  # a target that takes nothing is no end that one waits for
+                self.front.send.start(self)
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -417,6 +419,8 @@ class Downstream(asyncio.Protocol):
             if self._state == BODY:
                 self._window = self._taken
                 self._wait(self.front.body)
+            elif self._state == TUNNEL and not self.full:
+                self.front.send.stop(self)
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -453,5 +457,5 @@ class Downstream(asyncio.Protocol):
 
     def send_expired(self) -> None:
         if self.exchange is not None:
-            self.exchange.error = "client_stalled"
+            self.exchange.error = "stalled"
         self.cut()

@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"workers"}),
     frozenset({"server"}),
     frozenset({"app"}),
+    frozenset({"generation"}),
     frozenset(
         {
             "api",
@@ -43,7 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"routing", "upstreams", "telemetry"}),
-    frozenset({"exchange", "headers", "http1", "stores", "config"}),
+    frozenset({"front", "exchange", "headers", "http1", "stores", "config"}),
     frozenset({"errors", "units", "deadline", "listening"}),
     frozenset({""}),  # the package itself: its version
 )

@@ -125,14 +125,13 @@ def length_of(value: bytes) -> int:
     return int(value) if value.isdigit() and len(value) <= LONGEST_LENGTH else -1
 
 
-def too_large(lines: list[bytes], size: int, limits: HeadLimits) -> bool:
-    """Whether a head's field lines, of `size` bytes with their line ends, are over a limit.
+def too_large(lines: list[bytes], limits: HeadLimits) -> bool:
+    """Whether a head's field lines are over a limit.
 
     To be asked when there are more than `count` lines or `quick` bytes: no smaller head is.
     """
-    count = len(lines)
     return (
-        count > limits.count
-        or size - 2 * count > limits.total
-        or (size > limits.field and max(map(len, lines)) > limits.field)
+        len(lines) > limits.count
+        or sum(map(len, lines)) > limits.total
+        or max(map(len, lines), default=0) > limits.field
     )

@@ -181,7 +181,7 @@ def parse_request(
         raise BadRequest("the method is written in lower case")
     head = RequestHead(method, int(minor), block)
     size, received = len(block) + 2, head.received
-    if (size > limits.quick or len(received) > limits.count) and too_large(received, size, limits):
+    if (size > limits.quick or len(received) > limits.count) and too_large(received, limits):
         raise HeaderFieldsTooLarge
     _sort(head)
     return head, target
@@ -326,8 +326,8 @@ def check_partial_request(data: bytes, limits: HeadLimits, seen: int = 0) -> Non
         raise bad_request_line(data, limits)
     if line > limits.line:
         raise UriTooLong
-    lines = data[line + 2 :].split(b"\r\n")
-    if not lines[-1]:
+    lines = data[line + 2 :].removesuffix(b"\r").split(b"\r\n")
+    if not lines[-1]:  # no field has begun
         lines.pop()
-    if lines and too_large(lines, len(data) - line - 2, limits):
+    if too_large(lines, limits):
         raise HeaderFieldsTooLarge

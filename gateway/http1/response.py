@@ -110,7 +110,7 @@ def parse_response(
     start = match.end()
     lines = data[start:end].split(b"\r\n") if end > start else []
     size = end + 2 - start
-    if (size > limits.quick or len(lines) > limits.count) and too_large(lines, size, limits):
+    if (size > limits.quick or len(lines) > limits.count) and too_large(lines, limits):
         raise UpstreamProtocolError("the upstream's head is too large")
     minor, status = match.groups()
     first = data[: start - 2] if minor == b"1" else b"HTTP/1.1" + data[8 : start - 2]

@@ -27,14 +27,16 @@ _LINE: Final = (
 )
 
 NO_TARGET: Final = b'"target_service":null,"target_url":null'
+"""What stands for a target where there was none."""
 
 
-def target_fields(service: str, url: str) -> bytes:
-    """The part of a line that names the target. Make it once for each target and keep it."""
-    return (
-        f'"target_service":{encode_basestring_ascii(service)},'
-        f'"target_url":{encode_basestring_ascii(redacted_text(url))}'
-    ).encode()
+def target_fields(service: str, origin: str) -> bytes:
+    """The part of a line that names the target, up to the path that it was asked for.
+
+    Make it once for each target and keep it.
+    """
+    url = encode_basestring_ascii(redacted_text(origin))[:-1]
+    return f'"target_service":{encode_basestring_ascii(service)},"target_url":{url}'.encode()
 
 
 class AccessLog:
@@ -59,8 +61,13 @@ class AccessLog:
         if not self._from <= now < self._until:
             self._tick(now)
         method, path, client = exchange.head.method, exchange.path, exchange.client_ip.encode()
+        target = exchange.target_fields
+        if target:
+            target = b'%b%b"' % (target, exchange.sent_path)
         if SPECIAL.search(path) or SPECIAL.search(method):
             method, path = _escaped(method), _escaped(path)
+            if target:
+                target = b'%b%b"' % (exchange.target_fields, _escaped(exchange.sent_path))
         self._write(
             _LINE
             % (
@@ -68,7 +75,7 @@ class AccessLog:
                 exchange.request_id,
                 method,
                 path,
-                exchange.target_fields or NO_TARGET,
+                target or NO_TARGET,
                 exchange.status,
                 seconds * 1000,
                 client,

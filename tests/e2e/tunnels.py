@@ -121,5 +121,5 @@ def unused(scene: Stage) -> bool:
 
 def targets(scene: Stage) -> list[Any]:
     """The targets of the stage's upstreams."""
-    behind = scene.gateway._generation.behind.values()
+    behind = scene.gateway.generation.behind.values()
     return [target for one in behind for target in one.service.upstream.targets]

@@ -13,7 +13,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=200,
+    max_examples=500,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
