@@ -45,7 +45,7 @@ gateway demo on {base}, until Ctrl-C. To try it, in another terminal:
     curl {api}/service1/orders/1
     curl {api}/service1/orders -d '{{"item": "tea", "quantity": 2}}'
     curl -N {api}/service1/export
-    curl -N '{api}/service1/clock?ticks=5'
+    curl -N '{api}/service1/clock?ticks=3'
 
   catalog: two instances behind /api/service2, asked in turn ("served_by"); the one that gets
   the outage fails its health checks for 15 s and is left out
@@ -80,8 +80,15 @@ def run(host: str, port: int, config: Path | None = None) -> int:
     else:
         base = load(config, os.environ, flags, Path.cwd())
     with sample_services() as urls:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
         settings = over_samples(base, urls)
         return workers.run(settings, lambda: settings, _serve_and_tell)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """Until the gateway listens to signals itself there is nothing to drain."""
+    raise SystemExit(0)
 
 
 def over_samples(base: Settings, urls: Mapping[str, str]) -> Settings:

@@ -27,7 +27,7 @@ from gateway.exchange import Exchange, Peer, Piece, Response, Sink
 from gateway.front import Front, Member
 from gateway.http1.chunked import BadChunk, ChunkedDecoder
 from gateway.http1.fields import CHUNKED
-from gateway.http1.request import RequestHead, check_partial_request, parse_request
+from gateway.http1.request import METHOD, RequestHead, check_partial_request, parse_request
 from gateway.http1.status import reason
 
 HEAD, BODY, WAIT, SKIP, TUNNEL, LINGER = range(6)
@@ -51,7 +51,6 @@ class Downstream(asyncio.Protocol):
         "_last",
         "_left",
         "_looping",
-        "_out",
         "_paused",
         "_seen",
         "_state",
@@ -63,6 +62,7 @@ class Downstream(asyncio.Protocol):
         "exchange",
         "front",
         "full",
+        "out",
         "peer",
         "sink",
     )
@@ -73,12 +73,12 @@ class Downstream(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.sink: Sink | None = None
         self.full = False
+        self.out: list[Piece] = []
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until made
         self._state = HEAD
         self._held = b""
         self._seen = 0
         self._looping = False
-        self._out: list[Piece] = []
         self._paused = False
         self._left = 0
         self._taken = 0
@@ -232,8 +232,10 @@ class Downstream(asyncio.Protocol):
         """Answer what is no request: there is nothing to route, so what is known is made up."""
         line = data.partition(b"\r\n")[0].split(b" ")
         method, target = (line[0], line[1]) if len(line) > 1 else (b"-", b"-")
+        if METHOD.fullmatch(method) is None:
+            method = b"-"
         self._held = b""
-        self._begin_refused(RequestHead(method[:32], 1, b""), target[:8192], error)
+        self._begin_refused(RequestHead(method, 1, b""), target[:8192], error)
 
     def _begin_refused(self, head: RequestHead, target: bytes, error: ClientError) -> None:
         self._wait(None)
@@ -315,18 +317,13 @@ class Downstream(asyncio.Protocol):
             if not self._taken:  # a client that did not wait needs no permission
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def write(self, *pieces: Piece) -> None:
-        self._out += pieces
-
     def flush(self) -> None:
-        out = self._out
-        if not out:
-            return
-        self._out = []
+        out = self.out
         if len(out) == 1:
             self._transport.write(out[0])
-        else:
+        elif out:
             self._transport.writelines(out)
+        out.clear()
 
     def respond(self, response: Response) -> None:
         exchange = self.exchange
@@ -344,9 +341,9 @@ class Downstream(asyncio.Protocol):
         elif not head.minor:
             lines.append(b"Connection: keep-alive")
         lines.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
-        self.write(b"\r\n".join(lines))
+        self.out.append(b"\r\n".join(lines))
         if head.method != b"HEAD":
-            self.write(response.body)
+            self.out.append(response.body)
             exchange.body_sent = len(response.body)
         self.finish(keep)
 
@@ -354,7 +351,8 @@ class Downstream(asyncio.Protocol):
         return self._decoder is None and self._left <= SKIP_BYTES
 
     def finish(self, keep_alive: bool) -> None:
-        self.flush()
+        if self.out:
+            self.flush()
         exchange = self.exchange
         self.exchange = self.sink = None
         front = self.front

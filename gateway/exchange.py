@@ -72,6 +72,7 @@ class Client(Protocol):
     sink: Sink | None
     exchange: Exchange | None
     full: bool  # it takes no more for now
+    out: list[Piece]  # bytes of an answer, framed already, that the next `flush` sends
     companion: asyncio.Protocol | None  # another protocol on the same transport
 
     @property
@@ -83,11 +84,8 @@ class Client(Protocol):
     def respond(self, response: Response) -> None:
         """Send a whole answer and end the exchange."""
 
-    def write(self, *pieces: Piece) -> None:
-        """Send bytes of an answer, framed already, with the next `flush`."""
-
     def flush(self) -> None:
-        """Send what was written, in one system call."""
+        """Send what is in `out`, in one system call."""
 
     def proceed(self) -> None:
         """Tell a client that expects `100 Continue` to send its body."""
@@ -159,7 +157,6 @@ class Exchange:
         "sent_path",
         "started",
         "status",
-        "target",
         "target_fields",
         "trace_id",
         "traceparent",
@@ -169,12 +166,11 @@ class Exchange:
         self.started = monotonic()
         self.client = client
         self.head = head
-        self.target = target
         self.path, mark, query = target.partition(b"?")
         self.query = mark + query  # with its question mark: an empty query is one, too
         self.host = head.host
         self.traceparent = b""
-        self.client_ip = client.peer.address
+        self.client_ip = client.peer.address_bytes
         self.route: Route | None = None
         self.status = 0
         self.body_sent = 0

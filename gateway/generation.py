@@ -285,4 +285,4 @@ def key_of(hash_on: str) -> Callable[[Exchange], bytes]:
         return lambda exchange: b",".join(exchange.head.values(wanted))
     if kind == "cookie":
         return lambda exchange: headers.cookie(exchange.head, name.encode())
-    return lambda exchange: exchange.client_ip.encode()
+    return lambda exchange: exchange.client_ip

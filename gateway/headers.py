@@ -82,7 +82,7 @@ def believe(exchange: Exchange, trusted: Networks) -> None:
                 return
             if "%" in part.decode("ascii"):  # a scope id is a name of that host's own choosing
                 return
-            exchange.client_ip = str(address)
+            exchange.client_ip = str(address).encode()
             if not any(address in network for network in trusted):
                 return
 

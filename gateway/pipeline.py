@@ -54,8 +54,7 @@ class Pipeline:
             if exchange.client.peer.trusted:
                 headers.believe(exchange, self._trusted)
             head = exchange.head
-            # 47 is "/"
-            special = exchange.target[0] != 47 or head.method in NEVER_FORWARDED
+            special = exchange.path[:1] != b"/" or head.method in NEVER_FORWARDED
             if special and self._answer_special(exchange):
                 return
             route = self.table.match(exchange.path, exchange.host, head.method)
@@ -74,12 +73,12 @@ class Pipeline:
         head = exchange.head
         if head.method in NEVER_FORWARDED:
             raise MethodNotAllowed(fields=(ALLOW_LINE,))
-        if exchange.target == b"*" and head.method == b"OPTIONS":
+        if exchange.path == b"*" and head.method == b"OPTIONS":
             exchange.client.respond(
                 Response(200, lines=(ALLOW_LINE, *self._lines(exchange)), closes=False)
             )
             return True
-        match = ABSOLUTE.fullmatch(exchange.target)
+        match = ABSOLUTE.fullmatch(exchange.path + exchange.query)
         if match is None:
             raise BadRequest("the target is no path", closes=False)
         authority, rest = match.groups()

@@ -53,13 +53,25 @@ class Table:
         return route
 
     def _find(self, path: bytes, host: bytes | None, method: bytes) -> Route:
+        candidates = self._exact.get(path)
+        if candidates is None:
+            for length, prefixes in self._prefixes:
+                candidates = prefixes.get(path[:length])
+                if candidates is not None and path[length : length + 1] in BOUNDARY:
+                    wanted, route = candidates[0]
+                    if not wanted and route.methods is None:
+                        return route  # it takes all: no other one is asked
+                    break
+        return self._choose_among_all(path, host, method)
+
+    def _choose_among_all(self, path: bytes, host: bytes | None, method: bytes) -> Route:
         allowed: set[bytes] = set()
         candidates = self._exact.get(path)
         if candidates is not None:
             route = _choose(candidates, host, method, allowed)
             if route is not None:
                 return route
-        if candidates is None or path not in self._own:
+        if path not in self._own:
             for length, prefixes in self._prefixes:
                 candidates = prefixes.get(path[:length])
                 if candidates is not None and path[length : length + 1] in BOUNDARY:

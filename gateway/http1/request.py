@@ -48,6 +48,7 @@ from gateway.http1.fields import (
 
 # Visible ASCII without "#" and "\\": a fragment is the client's own, and a backslash is no slash.
 REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb"{1,32}+) ([!-\"$-\[\]-~]++) HTTP/1\.([01])\r\n")
+METHOD: Final = re.compile(TOKEN + rb"{1,32}")
 HOST_VALUE: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*+)(?::[0-9]{0,5}+)?"
 )

@@ -25,7 +25,7 @@ NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the whole is timed here, queue an
 
 
 class Dialer:
-    """Opens connections to one target, and is their way back to its pool."""
+    """Opens connections to one target, for its pool."""
 
     def __init__(
         self,
@@ -94,24 +94,10 @@ class Dialer:
         if transport is None or opened.protocol is None or opened.protocol.should_close:
             opened.close()
             raise UpstreamUnreachable
-        connection = Connection(transport, self, opened.close, self._limits)
+        connection = Connection(transport, self.target.pool, opened.close, self._limits)
         transport.set_protocol(connection)
         transport.set_write_buffer_limits(self._buffer)
         return connection
-
-    # ------------------------------------------------------------------ the connections' calls
-
-    def idle(self, connection: Connection) -> None:
-        if not self.target.pool.put(connection, monotonic()):
-            connection.discard()
-
-    def gone(self, connection: Connection, idle: bool) -> None:
-        pool = self.target.pool
-        # One that was idle, but not in the pool, was just handed to a waiter, who has its slot.
-        if not idle:
-            pool.release_slot()
-        else:
-            pool.forget(connection)
 
     def expire(self) -> None:
         """Close what was idle for too long, or all that is idle once the pool is closed."""

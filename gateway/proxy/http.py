@@ -19,4 +19,4 @@ class Proxy:
         self.forwarding = forwarding
 
     def handle(self, exchange: Exchange) -> None:
-        Relay(self.forwarding, exchange).begin()
+        Relay(self.forwarding, exchange)  # the client's connection keeps it

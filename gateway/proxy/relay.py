@@ -84,17 +84,16 @@ class Relay:
         self._begun = self._chunks = self._fresh = self._muted = False
         self._keep = False
         self._trailers = False
-
-    def begin(self) -> None:
+        exchange.client.sink = self
         budget = self._service.upstream.retries.budget
         if budget is not None:
-            budget.deposit(self._exchange.started)
-        self._client.sink = self
-        self._try(self._exchange.started)
+            budget.deposit(exchange.started)
+        self.attempt(exchange.started)
 
     # ------------------------------------------------------------------------------- attempts
 
-    def _try(self, now: float) -> None:
+    def attempt(self, now: float) -> None:
+        """Choose a target and send it the request, as soon as there is a connection."""
         service = self._service
         key = service.key(self._exchange) if service.key is not None else b""
         target = service.upstream.choose(key, now, self._tried)
@@ -230,7 +229,7 @@ class Relay:
     def informed(self, head: ResponseHead) -> None:
         if self._exchange.head.minor and not self._begun:
             lines = (head.first, *head.lines, b"\r\n")
-            self._client.write(b"\r\n".join(lines))
+            self._client.out.append(b"\r\n".join(lines))
 
     def answered(self, head: ResponseHead) -> None:
         service, exchange, target = self._service, self._exchange, self._target
@@ -259,7 +258,7 @@ class Relay:
         elif not request.minor:
             lines.append(headers.KEEP_ALIVE_LINE)
         lines.append(b"\r\n")
-        client.write(b"\r\n".join(lines))
+        client.out.append(b"\r\n".join(lines))
         if not (self._ended or head.keep_alive):
             self._muted = True  # it has said that it will read no more of this request
 
@@ -289,7 +288,7 @@ class Relay:
             target.breaker.succeeded(monotonic(), self._since)
         exchange.status = 101
         lines = (*headers.downward(exchange, head), headers.UPGRADE_LINES, b"\r\n")
-        self._client.write(b"\r\n".join(lines))
+        self._client.out.append(b"\r\n".join(lines))
         self._client.flush()
         tunnel = Tunnel(
             exchange, self._client, connection, way.websocket, way.websocket_idle,
@@ -304,7 +303,7 @@ class Relay:
         exchange = self._exchange
         for piece in pieces:
             exchange.body_sent += len(piece)
-        self._client.write(*(chunked(pieces) if self._chunks else pieces))
+        self._client.out += chunked(pieces) if self._chunks else pieces
 
     def paused(self) -> None:
         client = self._client
@@ -317,7 +316,7 @@ class Relay:
         self._connection = None
         self._close_target()
         if self._chunks:
-            self._client.write(self._last_chunk(trailers))
+            self._client.out.append(self._last_chunk(trailers))
         self._client.finish(self._keep)
 
     def _last_chunk(self, trailers: Sequence[bytes]) -> bytes:
@@ -370,7 +369,7 @@ class Relay:
             self._fresh = True
         elif target is not None:
             self._tried = (*self._tried, target)
-        self._try(monotonic())
+        self.attempt(monotonic())
 
     def _tell_breaker(self, why: str) -> None:
         target = self._target

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from gateway.errors import UpstreamClosed, UpstreamError, UpstreamProtocolError
@@ -16,6 +17,7 @@ from gateway.exchange import Piece
 from gateway.http1.chunked import BadChunk, ChunkedDecoder
 from gateway.http1.fields import CHUNKED, UNTIL_CLOSE, HeadLimits
 from gateway.http1.response import ResponseHead, parse_response
+from gateway.upstreams.pool import Pool
 
 IDLE, HEAD, BODY, TUNNEL, CLOSED = range(5)
 
@@ -59,16 +61,6 @@ class Listener(Protocol):
         """It takes it again."""
 
 
-class Slot(Protocol):
-    """A connection's place in its target's pool."""
-
-    def idle(self, connection: Connection) -> None:
-        """It can be used again."""
-
-    def gone(self, connection: Connection, idle: bool) -> None:
-        """It is closed; `idle` when it was not in the middle of an answer."""
-
-
 class Connection(asyncio.Protocol):
     """A connection to a target. `served` counts the answers it has brought."""
 
@@ -81,8 +73,8 @@ class Connection(asyncio.Protocol):
         "_left",
         "_limits",
         "_listener",
+        "_pool",
         "_released",
-        "_slot",
         "_state",
         "_transport",
         "blocked",
@@ -95,12 +87,12 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         transport: asyncio.Transport,
-        slot: Slot,
+        pool: Pool[Connection],
         released: Callable[[], None],
         limits: HeadLimits = RESPONSE_LIMITS,
     ) -> None:
         self._transport = transport
-        self._slot: Slot | None = slot
+        self._pool: Pool[Connection] | None = pool
         self._released = released
         self._limits = limits
         self._listener: Listener | None = None
@@ -158,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def discard(self) -> None:
         """Close it without giving its slot back: that was done, or another takes its place."""
-        self._slot = None
+        self._pool = None
         self._transport.abort()
 
     def hand_to(self, listener: Listener) -> None:
@@ -198,8 +190,12 @@ class Connection(asyncio.Protocol):
         self._released()
         if self._closing is not None:
             self._closing.cancel()
-        if self._slot is not None:
-            self._slot.gone(self, self._state == IDLE)
+        if self._pool is not None:
+            # An idle one that is not in the pool was just handed to a waiter, who has its slot.
+            if self._state != IDLE:
+                self._pool.release_slot()
+            else:
+                self._pool.forget(self)
         listener, self._listener = self._listener, None
         self._state = CLOSED
         if listener is not None:
@@ -243,9 +239,14 @@ class Connection(asyncio.Protocol):
         listener.answered(head)
         if self._listener is not listener:
             return  # it chose to make another attempt
+        if length == len(data):  # most answers are here whole
+            if data:
+                listener.delivered([data])
+            self._complete(())
+            return
         if length == CHUNKED:
             self._decoder = ChunkedDecoder(trailer_bytes=self._limits.total)
-        if data or not length:
+        if data:
             self._read_body(listener, data)
 
     def _read_body(self, listener: Listener, data: bytes) -> None:
@@ -282,8 +283,8 @@ class Connection(asyncio.Protocol):
         self.served += 1
         if self._keep and self.sent_all and not self._transport.is_closing():
             self._state = IDLE
-            if self._slot is not None:
-                self._slot.idle(self)
+            if self._pool is not None and not self._pool.put(self, monotonic()):
+                self.discard()
         else:
             self._state = CLOSED
             self._transport.abort()

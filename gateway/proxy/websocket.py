@@ -151,7 +151,7 @@ class Tunnel:
         self._metrics.sent.inc(self._counted(self._down))
         if passing:
             self._exchange.body_sent += len(passing)
-            self._client.write(passing)
+            self._client.out.append(passing)
             self._client.flush()
 
     def _follow(self, frames: Frames, data: Piece) -> Piece:
@@ -187,7 +187,7 @@ class Tunnel:
     def _put_close(self, frames: Frames, before: Piece) -> None:
         self._leaving.add(frames)
         if frames is self._down:
-            self._client.write(bytes(before) + b"\x88\x02" + GOING_AWAY)
+            self._client.out.append(bytes(before) + b"\x88\x02" + GOING_AWAY)
             self._client.flush()
         else:
             mask = urandom(4)

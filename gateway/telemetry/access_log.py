@@ -55,17 +55,17 @@ class AccessLog:
     def record(self, exchange: Exchange, seconds: float) -> None:
         """Log one request that took so many seconds.
 
-        Method and path may hold anything when the request was malformed.
+        The path may hold anything when the request was malformed.
         """
         now = self._clock()
         if not self._from <= now < self._until:
             self._tick(now)
-        method, path, client = exchange.head.method, exchange.path, exchange.client_ip.encode()
+        method, path = exchange.head.method, exchange.path
         target = exchange.target_fields
         if target:
             target = b'%b%b"' % (target, exchange.sent_path)
-        if SPECIAL.search(path) or SPECIAL.search(method):
-            method, path = _escaped(method), _escaped(path)
+        if SPECIAL.search(path) is not None:
+            path = _escaped(path)
             if target:
                 target = b'%b%b"' % (exchange.target_fields, _escaped(exchange.sent_path))
         self._write(
@@ -78,7 +78,7 @@ class AccessLog:
                 target or NO_TARGET,
                 exchange.status,
                 seconds * 1000,
-                client,
+                exchange.client_ip,
                 exchange.body_sent,
                 exchange.trace_id,
             )

@@ -74,6 +74,23 @@ class HistogramCell:
         cells[-1] += value
 
 
+class Timed:
+    """A counter and a histogram that go together: one call counts and times an event."""
+
+    __slots__ = ("_bounds", "_cells", "_count")
+
+    def __init__(self, counter: CounterCell, histogram: HistogramCell) -> None:
+        self._count = counter._cell
+        self._cells = histogram._cells
+        self._bounds = histogram._bounds
+
+    def observe(self, value: float) -> None:
+        self._count[0] += 1.0
+        cells = self._cells
+        cells[bisect_left(self._bounds, value)] += 1.0
+        cells[-1] += value
+
+
 class Metric:
     """What all three have in common: a name, help, label names and children."""
 

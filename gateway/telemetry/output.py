@@ -26,7 +26,7 @@ from typing import Final
 from gateway.telemetry.events import event_line
 
 STDOUT: Final = 1
-BATCH_BYTES: Final = 1024 * 1024
+BATCH_BYTES: Final = 64 * 1024
 BATCH_SECONDS: Final = 0.1
 LIMIT_BYTES: Final = 8 * 1024 * 1024
 _NEVER: Final = 1 << 62

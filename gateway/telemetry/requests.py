@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.telemetry.instruments import CounterCell, HistogramCell
+from gateway.telemetry.instruments import Timed
 from gateway.telemetry.metrics import Metrics, method_label
 
 
@@ -14,18 +14,17 @@ class RouteMetrics:
     def __init__(self, metrics: Metrics, name: str) -> None:
         self._metrics = metrics
         self._name = name
-        self._cells: dict[tuple[bytes, int], tuple[CounterCell, HistogramCell]] = {}
+        self._cells: dict[tuple[bytes, int], Timed] = {}
 
     def finished(self, method: bytes, status: int, seconds: float) -> None:
         cells = self._cells.get((method, status))
         if cells is None:
             cells = self._learn(method, status)
-        cells[0].inc()
-        cells[1].observe(seconds)
+        cells.observe(seconds)
 
-    def _learn(self, method: bytes, status: int) -> tuple[CounterCell, HistogramCell]:
+    def _learn(self, method: bytes, status: int) -> Timed:
         label = method_label(method)
-        cells = (
+        cells = Timed(
             self._metrics.requests.child(self._name, label, status),
             self._metrics.request_duration.child(self._name, label),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import Settings
-from tests.e2e.answering import Answering, answering, body, request, status
+from tests.e2e.answering import answering, in_front, request, status
 from tests.e2e.stage import Stage, Upstream, gateway_on
 
 
@@ -25,13 +25,9 @@ async def answers(routes: list[dict[str, object]], *requests: bytes) -> list[byt
 
 async def sent_up(target: bytes, **route: object) -> bytes:
     """What the upstream is asked for."""
-    async with answering(b"") as [upstream]:
-        routes = [{"prefix": "/api/service1", "target_url": upstream.url, **route}]
-        made = Settings.model_validate({"host": "127.0.0.1", "routes": routes})
-        async with gateway_on(made) as (gateway, port):
-            scene = Stage(gateway, upstream, port, -1)
-            assert await status(scene, request(target)) == 200
-            scene.close_clients()
+    place = {"prefix": "/api/service1", **route}
+    async with answering(b"") as [upstream], in_front([upstream], route=place) as scene:
+        assert await status(scene, request(target)) == 200
         return upstream.targets[0]
 
 
@@ -93,14 +89,10 @@ async def test_methods_choose_and_those_that_no_route_takes_are_405() -> None:
 
 
 async def test_what_405_allows_is_said() -> None:
-    async with answering(b"") as [upstream]:
-        routes = [{"prefix": "/", "methods": ["GET", "PUT"], "target_url": upstream.url}]
-        made = Settings.model_validate({"host": "127.0.0.1", "routes": routes})
-        async with gateway_on(made) as (gateway, port):
-            scene = Stage(gateway, upstream, port, -1)
-            head, _ = await scene.ask(request(b"/", method=b"DELETE"))
-            assert b"\r\nAllow: GET, PUT\r\n" in head
-            scene.close_clients()
+    route = {"methods": ["GET", "PUT"]}
+    async with answering(b"") as [upstream], in_front([upstream], route=route) as scene:
+        head, _ = await scene.ask(request(b"/", method=b"DELETE"))
+        assert b"\r\nAllow: GET, PUT\r\n" in head
 
 
 async def test_the_gateways_own_paths_win_over_every_route() -> None:
@@ -137,31 +129,14 @@ async def test_a_stripped_prefix_leaves_at_least_a_slash() -> None:
     assert await sent_up(b"/api/service1", strip_prefix=True) == b"/"
 
 
-async def test_a_targets_own_path_stands_before_all() -> None:
-    async with answering(b"") as [upstream]:
-        routes = [{"prefix": "/a", "target_url": upstream.url + "/base/", "strip_prefix": True}]
-        made = Settings.model_validate({"host": "127.0.0.1", "routes": routes})
-        async with gateway_on(made) as (gateway, port):
-            scene = Stage(gateway, upstream, port, -1)
-            await body(scene, request(b"/a/b%20c?d"))
-            scene.close_clients()
-        assert upstream.targets == [b"/base/b%20c?d"]
-
-
 @pytest.mark.parametrize(
     ("preserve", "host"), [(True, b"Gateway.Test:81"), (False, b"127.0.0.1:%d")]
 )
 async def test_the_host_that_goes_up_is_the_clients_or_the_targets(
     preserve: bool, host: bytes
 ) -> None:
-    upstream = Answering()
-    await upstream.start()
-    routes = [{"prefix": "/", "target_url": upstream.url, "preserve_host": preserve}]
-    made = Settings.model_validate({"host": "127.0.0.1", "routes": routes})
-    async with gateway_on(made) as (gateway, port):
-        scene = Stage(gateway, upstream, port, -1)
+    route = {"preserve_host": preserve}
+    async with answering(b"") as [upstream], in_front([upstream], route=route) as scene:
         await scene.ask(b"GET / HTTP/1.1\r\nHost: Gateway.Test:81\r\n\r\n")
-        scene.close_clients()
-    expected = host % upstream.port if b"%d" in host else host
-    assert b"\r\nHost: " + expected + b"\r\n" in upstream.heads[0]
-    await upstream.stop()
+        expected = host % upstream.port if b"%d" in host else host
+        assert b"\r\nHost: " + expected + b"\r\n" in upstream.heads[0]

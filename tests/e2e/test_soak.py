@@ -83,10 +83,19 @@ def descriptors() -> list[str]:
 
 
 def alive() -> Counter[str]:
-    """The gateway's own objects, by type: what an exchange leaves behind is among them."""
+    """The gateway's own objects, by type: what an exchange leaves behind is among them.
+
+    Without the metrics' cells, which stay once their labels have been met.
+    """
     gc.collect()
-    kinds = (type(one) for one in gc.get_objects())
-    return Counter(k.__qualname__ for k in kinds if str(k.__module__).startswith("gateway."))
+    kinds = Counter(type(one) for one in gc.get_objects())
+    return Counter(
+        {
+            kind.__qualname__: count
+            for kind, count in kinds.items()
+            if str(kind.__module__).startswith("gateway.") and "telemetry" not in kind.__module__
+        }
+    )
 
 
 def deadlines() -> list[Deadline[Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from websockets.frames import Opcode
@@ -171,14 +173,14 @@ async def test_ends_that_only_send_stop_and_lose_nothing() -> None:
         await asyncio.gather(expect_pattern(target, up), expect_pattern(client, down))
 
 
-async def test_a_client_that_is_full_when_its_tunnel_opens_stops_the_target() -> None:
+async def test_a_client_that_has_yet_to_read_its_answers_gets_no_tunnel_to_fill() -> None:
     async with stage(limits={"buffer": 1024}) as scene:
         client = await scene.client()
         await comes_true(lambda: scene.gateway.front.connections)
         (downstream,) = scene.gateway.front.connections
         asked = 0
         while not downstream.full:  # answers that it does not read, until one more does not fit
-            client.writer.write(b"GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            await client.send(b"GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n")
             if not asked:
                 target = await scene.upstream.accept()
             await target.head()
@@ -187,17 +189,15 @@ async def test_a_client_that_is_full_when_its_tunnel_opens_stops_the_target() ->
             asked += 1
             await comes_true(lambda: downstream.exchange is None or downstream.full)
         await comes_true(lambda: downstream.exchange is None)
-        client.writer.write(UPGRADE)
-        await target.head()
-        await target.send(SWITCH)
-        sent = await flood(target, ENDLESS)
-        assert sent < ENDLESS
+        await client.send(UPGRADE)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(target.reader.readuntil(b"\r\n\r\n"), 0.1)
         for number in range(asked):
-            head, body = await client.answer()
-            assert head.startswith(b"HTTP/1.1 200 ")
-            assert body == pattern(number << 16, 1 << 16)
+            assert (await client.answer())[1] == pattern(number << 16, 1 << 16)
+        await target.head()
+        await target.send(SWITCH + b"hello")
         assert (await client.head()).startswith(b"HTTP/1.1 101 ")
-        await expect_pattern(client, sent)
+        assert await client.exactly(5) == b"hello"
 
 
 # An end that stands still cannot keep the other's place for ever
@@ -237,6 +237,38 @@ async def test_a_client_that_stalls_does_not_outlive_its_target() -> None:
         await stalled_below_the_bound(scene, target)
         target.reset()
         await comes_true(lambda: targets(scene)[0].pool.open == 0)
+        await comes_true(lambda: not scene.gateway.front.connections)
+
+
+async def test_a_client_that_reads_slowly_is_let_read() -> None:
+    async with stage(limits={"send_timeout": 0.3}) as scene:
+        with socket.socket() as client:  # whose bytes nobody reads for it
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.connect(("127.0.0.1", scene.port))
+            client.setblocking(False)
+            client.send(UPGRADE)
+            target = await scene.upstream.accept()
+            await target.head()
+            await target.send(SWITCH)
+            await flood(target, ENDLESS, patience=0.1)
+            for _ in range(40):  # nearly a second, in which it takes bytes all the time
+                with suppress(BlockingIOError):
+                    assert client.recv(16384)
+                await asyncio.sleep(0.02)
+            assert tunnels(scene) == 1
+
+
+async def test_a_client_that_reads_a_little_more_and_stalls_does_not_stay() -> None:
+    limits = {"send_timeout": 0.5, "buffer": 64 << 20}
+    async with stage(limits=limits, websocket_idle_timeout=0.3) as scene:
+        client, target = await opened(scene)
+        (downstream,) = scene.gateway.front.connections
+        await flood(target, ENDLESS, patience=0.1)
+        assert downstream.full
+        await comes_true(lambda: tunnels(scene) == 0)
+        while downstream.full:
+            await client.exactly(1 << 16)
+        assert downstream._transport.get_write_buffer_size()
         await comes_true(lambda: not scene.gateway.front.connections)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from websockets.frames import Frame, Opcode
 
+from gateway.upstreams.target import Target
 from tests.e2e.stage import PATIENCE, Connection, Stage
 
 # The key and its answer are those of RFC 6455, 1.3.
@@ -119,7 +120,6 @@ def unused(scene: Stage) -> bool:
     )
 
 
-def targets(scene: Stage) -> list[Any]:
+def targets(scene: Stage) -> list[Target[Any]]:
     """The targets of the stage's upstreams."""
-    behind = scene.gateway.generation.behind.values()
-    return [target for one in behind for target in one.service.upstream.targets]
+    return sorted(scene.gateway.generation.targets(), key=lambda target: target.name)

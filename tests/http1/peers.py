@@ -86,11 +86,12 @@ def h11_request(data: bytes) -> Message | None:
     return _h11(connection, data, end=False)
 
 
-def h11_answer(data: bytes, method: bytes) -> Message | None:
+def h11_answer(data: bytes, method: bytes, end: bool) -> Message | None:
+    """The same for an answer; `end` says whether the connection ends behind it."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LIMIT)
     connection.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"a")]))
     connection.send(h11.EndOfMessage())
-    return _h11(connection, data, end=True)
+    return _h11(connection, data, end)
 
 
 def _h11(connection: h11.Connection, data: bytes, end: bool) -> Message | None:
@@ -143,13 +144,15 @@ def llhttp_request(data: bytes, loop: asyncio.AbstractEventLoop) -> Message | No
     return _llhttp(parser, data, end=False)
 
 
-def llhttp_answer(data: bytes, body: bool, loop: asyncio.AbstractEventLoop) -> Message | None:
-    """The same for an answer, to whose request one with or without a body is due."""
+def llhttp_answer(
+    data: bytes, body: bool, end: bool, loop: asyncio.AbstractEventLoop
+) -> Message | None:
+    """The same for an answer that may have a `body` by its request's method and its status."""
     parser = HttpResponseParser(
         cast(Any, _Quiet()), loop, LIMIT,
         auto_decompress=False, response_with_body=body, read_until_eof=True,
     )  # fmt: skip
-    return _llhttp(parser, data, end=True)
+    return _llhttp(parser, data, end)
 
 
 def _llhttp(parser: Any, data: bytes, end: bool) -> Message | None:

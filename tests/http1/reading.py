@@ -113,5 +113,5 @@ def exchange(
 
 def values(lines: Sequence[bytes], name: bytes) -> list[bytes]:
     """The values of the lines of this name (lower-case)."""
-    pairs = (line.split(b":", 1) for line in lines)
-    return [value.strip() for key, value in pairs if key.lower() == name]
+    pairs = (line.partition(b":") for line in lines)
+    return [value.strip() for key, _, value in pairs if key.lower() == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -22,6 +23,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
+
+
+PADDED_CODING = re.compile(rb"(?i:chunked)[ \t]+\r")
 
 
 def same_framing(ours: Message) -> Message:
@@ -81,6 +85,8 @@ def test_request_that_we_take_is_the_same_for_llhttp(
     loop: asyncio.AbstractEventLoop, data: bytes
 ) -> None:
     ours = peers.our_request(data)
+    if PADDED_CODING.search(data):  # llhttp takes no tab for white space here; RFC 9110, 5.5 does
+        return
     if ours is not None and forwarded(ours) and ours.first[0] in peers.LLHTTP_METHODS:
         used = ours.used if ours.used >= 0 else len(data)
         assert peers.llhttp_request(data[:used], loop) == ours
@@ -90,7 +96,7 @@ def test_request_that_we_take_is_the_same_for_llhttp(
 def test_answer_that_we_take_is_the_same_for_h11(data: bytes, method: bytes) -> None:
     ours = peers.our_answer(data, method)
     if ours is not None and not repeats_its_length(ours):
-        assert peers.h11_answer(data, method) == same_framing(ours)
+        assert peers.h11_answer(data, method, end=ours.used >= 0) == same_framing(ours)
 
 
 @given(grammar.answers, st.sampled_from([b"GET", b"GET", b"HEAD"]))
@@ -103,7 +109,7 @@ def test_answer_that_we_take_is_the_same_for_llhttp(
         return
     body = method != b"HEAD" and ours.first[0] not in (204, 304)
     used = ours.used if ours.used >= 0 else len(data)
-    assert peers.llhttp_answer(data[:used], body, loop) == ours
+    assert peers.llhttp_answer(data[:used], body, ours.used >= 0, loop) == ours
 
 
 def repeats_its_length(message: Message) -> bool:

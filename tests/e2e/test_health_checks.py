@@ -1,0 +1,161 @@
+"""Active health checks: a target goes out and comes back by its own word."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.e2e.answering import Answering, answering, body, eventually, in_front, request, status
+from tests.e2e.stage import PATIENCE, Connection, Upstream
+
+CHECK = {"path": "/health?a=b", "interval": 0.05, "timeout": 0.05}
+CHECK |= {"healthy_after": 2, "unhealthy_after": 2}
+
+
+class Checked(Answering):
+    """Answers checks with `health`, and everything else with 200; counts the checks."""
+
+    def __init__(self, name: bytes = b"ok") -> None:
+        super().__init__(name)
+        self.health = 200
+        self.checks = 0
+
+    async def _answer(self, connection: Connection, served: int) -> bool:
+        head = await connection.reader.readuntil(b"\r\n\r\n")
+        number = 200
+        if head.startswith(b"GET /health?a=b "):
+            self.checks += 1
+            number = self.health
+        if not number:
+            await asyncio.sleep(PATIENCE)
+        await connection.send(
+            b"HTTP/1.1 %d R\r\nContent-Length: %d\r\n\r\n%b" % (number, len(self.name), self.name)
+        )
+        return True
+
+
+async def checked(*names: bytes) -> list[Checked]:
+    upstreams = [Checked(name) for name in names]
+    for upstream in upstreams:
+        await upstream.start()
+    return upstreams
+
+
+async def test_a_target_that_says_it_is_ill_goes_out_and_comes_back() -> None:
+    [upstream] = await checked(b"ok")
+    async with in_front([upstream], health_check=CHECK) as scene:
+
+        async def answers(number: int) -> bool:
+            return await status(scene) == number
+
+        assert await answers(200)
+        upstream.health = 500
+        await eventually(lambda: answers(503))
+        upstream.health = 204
+        await eventually(lambda: answers(200))
+    await upstream.stop()
+
+
+async def test_one_bad_check_takes_nobody_out() -> None:
+    [upstream] = await checked(b"ok")
+    async with in_front([upstream], health_check={**CHECK, "unhealthy_after": 3}) as scene:
+        upstream.health = 500
+        await eventually(lambda: upstream.checks >= 2)
+        upstream.health = 200
+        seen = upstream.checks
+        assert await status(scene) == 200
+        await eventually(lambda: upstream.checks >= seen + 3)
+        assert await status(scene) == 200
+    await upstream.stop()
+
+
+async def test_a_silent_check_is_a_bad_one() -> None:
+    [upstream] = await checked(b"ok")
+    upstream.health = 0
+    async with in_front([upstream], health_check=CHECK) as scene:
+
+        async def is_out() -> bool:
+            return await status(scene) == 503
+
+        await eventually(is_out)
+    await upstream.stop()
+
+
+async def test_requests_go_to_the_targets_that_are_well() -> None:
+    ill, well = await checked(b"ill", b"well")
+    async with in_front([ill, well], health_check=CHECK, balance="round_robin") as scene:
+
+        async def only_one_answers() -> bool:
+            return [await body(scene) for _ in range(4)] == [b"well"] * 4
+
+        assert not await only_one_answers()
+        ill.health = 503
+        await eventually(only_one_answers)
+        ill.health = 200
+
+        async def both_answer() -> bool:
+            return not await only_one_answers()
+
+        await eventually(both_answer)
+    await ill.stop()
+    await well.stop()
+
+
+async def test_a_target_that_was_down_at_the_start_comes_in_when_it_is_up() -> None:
+    upstream = Checked(b"late")
+    await upstream.start()
+    await upstream.stop()
+    async with in_front([upstream], health_check=CHECK) as scene:
+        assert await status(scene) == 503
+        await upstream.start(upstream.port)
+
+        async def answers() -> bool:
+            return await status(scene) == 200
+
+        await eventually(answers)
+    await upstream.stop()
+
+
+async def test_the_gauge_tells_who_is_up() -> None:
+    [upstream] = await checked(b"ok")
+    async with in_front([upstream], health_check=CHECK) as scene:
+        line = b'gateway_target_up{upstream="targets",target="%b"} ' % upstream.url.encode()
+
+        async def says(value: bytes) -> bool:
+            return line + value in await body(scene, request(b"/metrics"))
+
+        assert await says(b"1")
+        upstream.health = 500
+        await eventually(lambda: says(b"0"))
+        upstream.health = 200
+        await eventually(lambda: says(b"1"))
+    await upstream.stop()
+
+
+async def test_checks_end_with_the_gateway() -> None:
+    [upstream] = await checked(b"ok")
+    async with in_front([upstream], health_check=CHECK):
+        await eventually(lambda: upstream.checks >= 1)
+    seen = upstream.checks
+    await asyncio.sleep(0.12)
+    assert upstream.checks == seen
+    await upstream.stop()
+
+
+async def test_without_a_check_nobody_is_asked_anything() -> None:
+    async with answering(b"ok") as [upstream], in_front([upstream]) as scene:
+        assert await status(scene) == 200
+        assert len(upstream.heads) == len(upstream.connections) == 1
+
+
+async def test_a_redirect_of_a_check_is_not_followed() -> None:
+    elsewhere = Upstream()
+    await elsewhere.start()
+    [upstream] = await checked(b"ok")
+    upstream.health = 302
+    upstream.name = b"ok"
+    async with in_front([upstream], health_check=CHECK) as scene:
+        await eventually(lambda: upstream.checks >= 3)
+        assert await status(scene) == 200
+        assert elsewhere.idle
+    await upstream.stop()
+    await elsewhere.stop()

@@ -1,0 +1,215 @@
+"""`gateway demo` as somebody meets it: what it prints works, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from gateway import demo
+from tests import servers
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 10.0
+
+
+class Demo:
+    """The running program; `said` is what it printed before it served."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "demo", "--port", "0", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=servers.end_with(os.getpid(), signal.SIGKILL),
+        )
+        assert self.process.stderr
+        self.said = ""
+        while "/nowhere" not in self.said:
+            line = self.process.stderr.readline()
+            assert line, self.said
+            self.said += line
+        self.children = children(self.process.pid)
+
+    def lines(self, program: str) -> list[str]:
+        lines = map(str.strip, self.said.splitlines())
+        return [line for line in lines if line.startswith(program)]
+
+    def curl(self, path: str) -> str:
+        """The printed line whose address ends so, done; what it wrote."""
+        (line,) = (line for line in self.lines("curl") if shlex.split(line)[-1].endswith(path))
+        return done(line)
+
+    def answering(self) -> set[str]:
+        """Which instances two requests in a row came to."""
+        return {json.loads(self.curl("/items"))["served_by"] for _ in range(2)}
+
+    def end(self, number: signal.Signals) -> int:
+        os.killpg(self.process.pid, number)  # as a terminal does
+        code = self.process.wait(PATIENCE)
+        assert self.process.stderr
+        self.said += self.process.stderr.read()
+        self.process.stderr.close()
+        return code
+
+
+def done(line: str) -> str:
+    """What a line prints in a shell; an error when it fails."""
+    return subprocess.run(
+        line, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pids: list[int]) -> bool:
+    """Within a patience, as the kernel tells nobody."""
+    deadline = time.monotonic() + PATIENCE
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Demo]:
+    one = Demo()
+    yield one
+    one.end(signal.SIGTERM)
+
+
+@pytest.fixture
+def fresh() -> Iterator[Demo]:
+    one = Demo()
+    yield one
+    one.end(signal.SIGTERM)
+
+
+def test_every_printed_curl_line_works(running: Demo) -> None:
+    lines = running.lines("curl")
+    assert len(lines) == 13
+    calls = [subprocess.Popen(line, shell=True, stdout=subprocess.PIPE) for line in lines]
+    for line, call in zip(lines, calls, strict=True):
+        output = call.communicate(timeout=PATIENCE)[0]
+        assert call.returncode == 0, line
+        assert (b'"error":' in output) == ("nowhere" in line), (line, output)
+
+
+def test_an_order_that_is_made_is_there_afterwards(running: Demo) -> None:
+    (line,) = (line for line in running.lines("curl") if " -d " in line)
+    made = json.loads(done(line))
+    assert (made["item"], made["quantity"]) == ("tea", 2)
+    assert made in json.loads(running.curl("/orders"))["orders"]
+
+
+def test_the_instances_of_the_catalog_answer_in_turn(fresh: Demo) -> None:
+    assert fresh.answering() == {"a", "b"}
+
+
+def test_the_outage_of_an_instance_leaves_it_out(fresh: Demo) -> None:
+    out = json.loads(fresh.curl("/outage"))["served_by"]
+    (metrics,) = fresh.lines("curl -s")
+    deadline = time.monotonic() + PATIENCE
+    while done(metrics).count(" 0.0") != 1:  # checked once a second; nothing tells a client
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert fresh.answering() == {"a", "b"} - {out}
+
+
+def test_the_clock_ticks_while_it_is_listened_to(running: Demo) -> None:
+    line = next(line for line in running.lines("curl") if "ticks=" in line)
+    host, port = line.split("//")[1].split("/")[0].split(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as client:
+        client.sendall(b"GET /api/service1/clock?ticks=3600 HTTP/1.1\r\nHost: demo\r\n\r\n")
+        received = b""
+        while b"event: tick" not in received:
+            piece = client.recv(4096)
+            assert piece
+            received += piece
+    assert b"Content-Type: text/event-stream" in received
+
+
+def test_the_websocket_says_what_it_is_told(running: Demo) -> None:
+    (line,) = running.lines(sys.executable)
+    with connect(line.split()[-1], proxy=None) as client:
+        client.send("hello")
+        client.send(b"\0\1")
+        assert (client.recv(PATIENCE), client.recv(PATIENCE)) == ("hello", b"\0\1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_with_0_and_takes_the_services_along(number: signal.Signals) -> None:
+    one = Demo()
+    assert len(one.children) == 1
+    assert one.end(number) == 0
+    assert gone(one.children)
+    assert "Traceback" not in one.said
+
+
+def test_the_services_do_not_outlive_a_killed_gateway() -> None:
+    one = Demo()
+    assert len(one.children) == 1
+    one.process.kill()
+    one.process.wait()
+    assert gone(one.children)
+    assert one.process.stderr
+    one.process.stderr.close()
+
+
+def test_a_port_in_use_is_told_with_nothing_to_try() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "-m", "gateway", "demo", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert json.loads(ended.stdout)["event"] == "listen_failed"
+
+
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80/"),
+        ("0.0.0.0", "http://127.0.0.1:80/"),
+        ("::", "http://[::1]:80/"),
+    ],
+)
+def test_what_is_printed_can_be_reached(host: str, base: str) -> None:
+    assert f"curl {base}health" in demo.what_to_try(host, 80)
+
+
+def test_settings_of_a_file_hold_but_for_what_is_behind(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "timeout: 7\nworkers: 4\nstores: {redis: 'redis://nowhere'}\n"
+        "routes: [{prefix: /mine, target_url: 'http://nowhere'}]"
+    )
+    base = demo.load(file, {}, {"host": "127.0.0.1", "port": 81}, tmp_path)
+    made = demo.over_samples(
+        base,
+        dict.fromkeys(demo.SERVICES, "http://127.0.0.1:1") | {"catalog-b": "http://127.0.0.1:2"},
+    )
+    assert (made.port, made.timeout, made.workers) == (81, 7.0, 1)
+    assert [route.name for route in made.routes] == ["orders", "catalog", "echo"]
+    assert made.stores.redis is None
