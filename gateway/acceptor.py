@@ -42,13 +42,17 @@ class Gate:
 
     def __init__(self, front: Front, limit: int, per_address: int, trusted: Networks) -> None:
         self.front = front
-        self.limit = limit
-        self.per_address = per_address
-        self.trusted = trusted
+        self.obey(limit, per_address, trusted)
         self.open = 0
         self.waiting: list[Callable[[], None]] = []
         self._by_address: Counter[str] = Counter()
         front.on_closed = self._left
+
+    def obey(self, limit: int, per_address: int, trusted: Networks) -> None:
+        """Have these limits hold for connections from now on. 0 per address means no limit."""
+        self.limit = limit
+        self.per_address = per_address
+        self.trusted = trusted
 
     @property
     def full(self) -> bool:
@@ -56,8 +60,8 @@ class Gate:
 
     def enter(self, peer: Peer) -> bool:
         """Count one more; False when its address has as many as it may."""
-        if self.per_address and not peer.trusted:
-            if self._by_address[peer.address] >= self.per_address:
+        if not peer.trusted:
+            if self.per_address and self._by_address[peer.address] >= self.per_address:
                 return False
             self._by_address[peer.address] += 1
         self.open += 1
@@ -65,7 +69,7 @@ class Gate:
 
     def leave(self, peer: Peer) -> None:
         self.open -= 1
-        if self.per_address and not peer.trusted:
+        if not peer.trusted:
             self._by_address[peer.address] -= 1
             if not self._by_address[peer.address]:
                 del self._by_address[peer.address]
@@ -103,6 +107,7 @@ class Acceptor:
         sock.setblocking(False)
 
     def start(self) -> None:
+        """Take connections, until closed or full."""
         if not (self._reading or self._closed):
             self._reading = True
             self._timer = None
@@ -115,8 +120,10 @@ class Acceptor:
 
     async def close(self) -> None:
         """Take no more; those that are being opened are waited for."""
-        self._stop()
         self._closed = True
+        if self._reading:
+            self._accept()  # those that wait in the kernel's queue would be reset with it
+        self._stop()
         if self._timer is not None:
             self._timer.cancel()
         self._sock.close()

@@ -83,24 +83,10 @@ class Gateway:
             for own in self._table
         ]
         self.generation = self._generate(settings, None)
-        limits = settings.limits
         self.front = Front(
             loop,
             self._pipeline(self.generation),
-            Limits(
-                head=HeadLimits(
-                    limits.request_line,
-                    limits.header_field,
-                    limits.header_bytes,
-                    limits.header_count,
-                ),
-                head_timeout=limits.head_timeout,
-                body_min_rate=limits.body_min_rate,
-                keepalive_timeout=limits.keepalive_timeout,
-                send_timeout=limits.send_timeout,
-                chunk_extension=limits.chunk_extension,
-                buffer=limits.buffer,
-            ),
+            limits_of(settings),
         )
 
     def _application(self) -> web.Application:
@@ -152,6 +138,7 @@ class Gateway:
         after = self._generate(settings, before)
         self.generation = after
         self.front.pipeline = self._pipeline(after)
+        self.front.obey(limits_of(settings))
         self.log.set_level(settings.log_level)
         self._retired += before.left_over(after)
 
@@ -242,6 +229,22 @@ class Gateway:
             await store.close()
         await asyncio.sleep(0)  # for transports that were closed to say so
         self._writer.close()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What a client's connection may do."""
+    limits = settings.limits
+    return Limits(
+        head=HeadLimits(
+            limits.request_line, limits.header_field, limits.header_bytes, limits.header_count
+        ),
+        head_timeout=limits.head_timeout,
+        body_min_rate=limits.body_min_rate,
+        keepalive_timeout=limits.keepalive_timeout,
+        send_timeout=limits.send_timeout,
+        chunk_extension=limits.chunk_extension,
+        buffer=limits.buffer,
+    )
 
 
 def exchange_of(request: web.Request) -> Exchange:

@@ -12,13 +12,20 @@ The theory. A connection is in one of six states, and what arrives is handled by
 A pipelined request waits in `_held` until the one before it is answered, so there is one
 exchange at a time and answers cannot change places. Memory is bounded: when `_held` passes the
 buffer's size, or the sink says `pause`, the socket is not read.
+
+Length: one state machine, whose transitions are only understood side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import re
 import socket
 import struct
+import sys
+import termios
+from contextlib import suppress
 from typing import Final, cast
 
 from gateway.deadline import Deadline
@@ -30,6 +37,7 @@ from gateway.http1.fields import CHUNKED
 from gateway.http1.request import METHOD, RequestHead, check_partial_request, parse_request
 from gateway.http1.status import reason
 
+EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 HEAD, BODY, WAIT, SKIP, TUNNEL, LINGER = range(6)
 READING: Final = (BODY, SKIP)
 HOLDING: Final = (WAIT, HEAD)
@@ -57,6 +65,7 @@ class Downstream(asyncio.Protocol):
         "_taken",
         "_timer",
         "_transport",
+        "_unsent",
         "_window",
         "companion",
         "exchange",
@@ -83,6 +92,7 @@ class Downstream(asyncio.Protocol):
         self._left = 0
         self._taken = 0
         self._window = 0
+        self._unsent = 0
         self._expecting = False
         self._last: RequestHead | None = None
         self._timer: Deadline[Member] | None = None
@@ -149,13 +159,14 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.full = True
-        self.front.send.start(self)
+        self._await_taking()
         if self.sink is not None:
             self.sink.blocked()
 
     def resume_writing(self) -> None:
         self.full = False
-        self.front.send.stop(self)
+        if not self._transport.is_closing():  # else the rest has to go out, too
+            self.front.send.stop(self)
         if self.sink is not None:
             self.sink.unblocked()
         elif self._state == HEAD and self._held and not self._looping:
@@ -169,8 +180,8 @@ class Downstream(asyncio.Protocol):
         front = self.front
         self._looping = True
         while True:
-            if data[:2] == b"\r\n":  # RFC 9112, 2.2: an empty line before a request is ignored
-                data, self._seen = data[2:], 0
+            if data[:2] == b"\r\n":  # RFC 9112, 2.2: empty lines before a request are ignored
+                data, self._seen = EMPTY_LINES.sub(b"", data, 1), 0
             end = data.find(b"\r\n\r\n", max(0, self._seen - 3))
             try:
                 if end < 0:
@@ -423,7 +434,7 @@ class Downstream(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport.get_write_buffer_size():
-            self.front.send.start(self)  # a client that takes nothing does not keep us waiting
+            self._await_taking()  # a client that takes nothing does not keep us waiting
         self._transport.close()
 
     def cut(self) -> None:
@@ -453,7 +464,27 @@ class Downstream(asyncio.Protocol):
         else:
             self.give_up(RequestTimeout("the request's body came too slowly"))
 
+    def _await_taking(self) -> None:
+        self._unsent = self._not_taken()
+        self.front.send.start(self)
+
+    def _not_taken(self) -> int:
+        """Bytes that the client has not taken: in the transport, and in the kernel."""
+        size = self._transport.get_write_buffer_size()
+        raw = self._transport.get_extra_info("socket")
+        if raw is None or raw.fileno() < 0:
+            return size
+        queued = bytearray(4)
+        with suppress(OSError):  # SIOCOUTQ, tcp(7)
+            fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, queued)
+        return size + int.from_bytes(queued, sys.byteorder)
+
     def send_expired(self) -> None:
+        unsent = self._not_taken()
+        if (self.full or self._transport.is_closing()) and unsent < self._unsent:
+            self._unsent = unsent  # it reads, if slowly
+            self.front.send.start(self)
+            return
         if self.exchange is not None:
             self.exchange.error = "stalled"
         self.cut()

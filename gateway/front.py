@@ -64,7 +64,6 @@ class Front:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline, limits: Limits) -> None:
         self.pipeline = pipeline
-        self.limits = limits
         self.draining = False
         self.connections: set[Member] = set()
         self.on_closed: Callable[[Member], None] | None = None
@@ -74,6 +73,14 @@ class Front:
         self.body = timer(loop, self.BODY_WINDOW, lambda c: c.body_window())
         self.send = timer(loop, limits.send_timeout, lambda c: c.send_expired())
         self.linger = timer(loop, self.LINGER_TIME, lambda c: c.cut())
+        self.obey(limits)
+
+    def obey(self, limits: Limits) -> None:
+        """Have these limits hold from now on; who waits already, waits as long as it was told."""
+        self.limits = limits
+        self.head.seconds = limits.head_timeout
+        self.idle.seconds = limits.keepalive_timeout
+        self.send.seconds = limits.send_timeout
 
     def close_idle(self) -> None:
         """Close the connections that carry no request."""

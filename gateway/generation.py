@@ -25,6 +25,7 @@ from gateway.exchange import Exchange, Route
 from gateway.http1.fields import HeadLimits
 from gateway.proxy.dial import Dialer
 from gateway.proxy.http import Proxy
+from gateway.proxy.probe import probe
 from gateway.proxy.service import Forwarding, Service, UpstreamMetrics
 from gateway.proxy.transport import Connection
 from gateway.proxy.websocket import Tunnel, TunnelMetrics
@@ -33,7 +34,6 @@ from gateway.telemetry.access_log import target_fields
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.requests import RouteMetrics
-from gateway.upstreams import health
 from gateway.upstreams import upstream as upstreams
 from gateway.upstreams.target import Target
 
@@ -196,63 +196,38 @@ class Generation:
             )
             target.label = target_fields(name, dialer.origin)
             self._metrics.target_up.child(name, target.name).set(1)
+        errors = self._metrics.upstream_errors  # an upstream may outlive its generation
         metrics = UpstreamMetrics(
             self._metrics.upstream_duration.child(name),
             self._metrics.retries.child(name),
-            lambda kind: self._metrics.upstream_errors.child(name, kind),
+            lambda kind: errors.child(name, kind),
         )
         key = key_of(table.hash_on) if table.balance == "hash" else None
         behind = Behind((table, wire_settings(settings)), Service(upstream, dialers, metrics, key))
         if table.health_check is not None:
-            for target in upstream.targets:
-                behind.watches.append(self._watch(name, target, dialers[target], table, tls))
+            behind.watches += [self._watch(name, d, table, tls) for d in dialers.values()]
         return behind
 
     def _watch(
-        self,
-        name: str,
-        target: Target[Connection],
-        dialer: Dialer,
-        table: UpstreamSettings,
-        tls: ssl.SSLContext | None,
+        self, name: str, dialer: Dialer, table: UpstreamSettings, tls: ssl.SSLContext | None
     ) -> asyncio.Task[None]:
-        check = table.health_check
-        assert check is not None
-        up = self._metrics.target_up.child(name, target.name)
-        session = self._dialing.session
-        if target.address.scheme == "unix":
-            session = aiohttp.ClientSession(
-                connector=self._dialing.connector(target), connector_owner=False
-            )
-        url = dialer.url.with_path(target.address.base_path.decode() + check.path)
+        assert table.health_check is not None
+        up, log = self._metrics.target_up.child(name, dialer.target.name), self._log
 
-        async def ask(_: Target[Connection]) -> bool:
-            async with session.get(
-                url,
-                allow_redirects=False,
-                ssl=tls if tls is not None else True,
-                server_hostname=table.tls.server_name if table.tls else None,
-            ) as answer:
-                return answer.status < 400
-
-        def changed(_: Target[Connection], why: str) -> None:
+        def changed(target: Target[Connection], why: str) -> None:
             up.set(target.healthy)
-            log = self._log.info if target.healthy else self._log.warning
-            log(
-                "target_up" if target.healthy else "target_down",
-                upstream=name,
-                target=target.name,
-                reason=why,
-            )
+            event = "target_up" if target.healthy else "target_down"
+            log.warning(event, upstream=name, target=target.name, reason=why or None)
 
-        async def watch() -> None:
-            try:
-                await health.watch(target, ask, check, changed, random.random)
-            finally:
-                if session is not self._dialing.session:
-                    await session.close()
-
-        return self._loop.create_task(watch(), name=f"health {name} {target.name}")
+        watch = probe(
+            dialer,
+            self._dialing.connector(dialer.target),
+            table.health_check,
+            tls=tls,
+            server_name=table.tls.server_name if table.tls else None,
+            changed=changed,
+        )
+        return self._loop.create_task(watch, name=f"health {name} {dialer.target.name}")
 
 
 def wire_settings(settings: Settings) -> tuple[float, int, int, int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -16,9 +18,11 @@ import uvloop
 from gateway.acceptor import Acceptor, Gate
 from gateway.app import Gateway
 from gateway.config import ConfigError, Settings
+from gateway.headers import Networks
 from gateway.telemetry.memory import Region
 
 TICK: Final = 1.0  # seconds between two signs of life
+FIXED: Final = ("host", "port", "workers")  # what a reload cannot change
 RESERVED_FILES: Final = 64  # descriptors kept for everything but connections
 
 
@@ -30,6 +34,7 @@ def run(
     reload: Callable[[], Settings],
 ) -> int:
     """Serve on `sockets` until told to stop; returns the exit code."""
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         worker = Worker(settings, sockets, regions, slot, reload)
         return runner.run(worker.live())
@@ -72,12 +77,7 @@ class Worker:
             self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
         gateway = self._gateway = Gateway(settings, self._regions, self._slot)
         await gateway.open()
-        gate = Gate(
-            gateway.front,
-            settings.limits.connections or room_for_connections(),
-            settings.limits.connections_per_address,
-            settings.trusted_proxies,
-        )
+        gate = self._gate = Gate(gateway.front, *bounds(settings))
         acceptors = [Acceptor(loop, s, gate, gateway, self._tls) for s in self._sockets]
         for acceptor in acceptors:
             acceptor.start()
@@ -112,13 +112,27 @@ class Worker:
         except ConfigError as error:
             for problem in error.problems:
                 gateway.log.error("reload_refused", problem=str(problem))
+            self._count_reload("refused")
             return
         except Exception as error:  # noqa: BLE001 - a bad reload must never end a good worker
             gateway.log.error("reload_refused", problem=repr(error))
+            self._count_reload("failed")
             return
+        self._gate.obey(*bounds(settings))
         if self._tls is not None and settings.tls is not None:
             self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
+        fixed = [name for name in FIXED if getattr(settings, name) != getattr(self._settings, name)]
+        if (settings.tls is None) != (self._settings.tls is None):
+            fixed.append("tls")
+        if fixed:
+            gateway.log.warning("restart_needed", settings=fixed)
+        self._settings = settings
+        self._count_reload("done")
         gateway.log.info("reloaded", routes=len(settings.routes))
+
+    def _count_reload(self, result: str) -> None:
+        if len(self._regions) == 2:  # ours and the parent's, which counts where there is one
+            self._gateway.metrics.reloads.child(result).inc()
 
     async def _beat(self, gateway: Gateway) -> None:
         """A sign of life a second; how late it is is the loop's lag."""
@@ -155,10 +169,23 @@ class Worker:
             return
 
 
+def bounds(settings: Settings) -> tuple[int, int, Networks]:
+    """How many connections there may be, in all and by address, and whom to trust."""
+    limits = settings.limits
+    most = limits.connections or room_for_connections()
+    return most, limits.connections_per_address, settings.trusted_proxies
+
+
+def raise_file_limit() -> None:
+    """Use all descriptors that the system grants: the soft limit is for programs that select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # an infinite hard limit may not be taken whole
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def room_for_connections() -> int:
     """Clients that the process's descriptors allow, each with an upstream's connection."""
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 1 << 20

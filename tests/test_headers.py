@@ -102,7 +102,8 @@ def test_trace_begins_where_the_client_has_none() -> None:
         ([b""], b"10.0.0.1"),
         ([b"192.0.2.1, "], b"10.0.0.1"),
         ([b"192.0.2.1\xe9"], b"10.0.0.1"),
-        ([b'fe80::1%","a":"'], b"10.0.0.1"),
+        ([b"192.0.2.1, fe80::1%eth0"], b"10.0.0.1"),
+        ([b'fe80::1%"}'], b"10.0.0.1"),
     ],
 )
 def test_client_is_the_nearest_address_that_is_not_trusted(

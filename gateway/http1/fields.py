@@ -89,7 +89,8 @@ class Lines(dict[bytes, Field | None]):
             raise BadRequest("a header field is malformed")
         name, value = match.groups()
         kind = self._kind_of(name.lower())
-        value = value.strip(b" \t")
+        # Parsers disagree on other white space around a coding, and framing is no place for that.
+        value = value.removeprefix(b" ") if kind == TRANSFER_ENCODING else value.strip(b" \t")
         if kind == CONNECTION and value.lower() == b"keep-alive":
             kind = KEEP_ALIVE
         field = None if kind == PLAIN else (kind, value)

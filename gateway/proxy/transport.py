@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it when what was written is sent, or was not taken in time: a tunnel's end."""
-        if self._transport.get_write_buffer_size():
+        if self._closing is None and self._transport.get_write_buffer_size():
             loop = asyncio.get_running_loop()
             self._closing = loop.call_later(FLUSH_TIME, self._transport.abort)
         self._transport.close()

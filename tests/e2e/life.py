@@ -221,6 +221,7 @@ async def running(
 
 
 def route(upstream: Upstream, prefix: str = "/api", **more: Any) -> dict[str, Any]:
+    """A route by the name of its prefix; `more` is its further settings."""
     return {"name": prefix.strip("/"), "prefix": prefix, "target_url": upstream.url, **more}
 
 

@@ -7,7 +7,7 @@ import asyncio
 from tests.e2e.answering import Answering, answering, body, eventually, in_front, request, status
 from tests.e2e.stage import PATIENCE, Connection, Upstream
 
-CHECK = {"path": "/health?a=b", "interval": 0.05, "timeout": 0.05}
+CHECK = {"path": "/health", "interval": 0.05, "timeout": 0.05}
 CHECK |= {"healthy_after": 2, "unhealthy_after": 2}
 
 
@@ -22,7 +22,7 @@ class Checked(Answering):
     async def _answer(self, connection: Connection, served: int) -> bool:
         head = await connection.reader.readuntil(b"\r\n\r\n")
         number = 200
-        if head.startswith(b"GET /health?a=b "):
+        if head.startswith(b"GET /health "):
             self.checks += 1
             number = self.health
         if not number:
@@ -50,7 +50,7 @@ async def test_a_target_that_says_it_is_ill_goes_out_and_comes_back() -> None:
         assert await answers(200)
         upstream.health = 500
         await eventually(lambda: answers(503))
-        upstream.health = 204
+        upstream.health = 200
         await eventually(lambda: answers(200))
     await upstream.stop()
 
@@ -118,7 +118,7 @@ async def test_a_target_that_was_down_at_the_start_comes_in_when_it_is_up() -> N
 async def test_the_gauge_tells_who_is_up() -> None:
     [upstream] = await checked(b"ok")
     async with in_front([upstream], health_check=CHECK) as scene:
-        line = b'gateway_target_up{upstream="targets",target="%b"} ' % upstream.url.encode()
+        line = b'gateway_target_up{target="%b",upstream="targets"} ' % upstream.url.encode()
 
         async def says(value: bytes) -> bool:
             return line + value in await body(scene, request(b"/metrics"))
@@ -145,6 +145,13 @@ async def test_without_a_check_nobody_is_asked_anything() -> None:
     async with answering(b"ok") as [upstream], in_front([upstream]) as scene:
         assert await status(scene) == 200
         assert len(upstream.heads) == len(upstream.connections) == 1
+
+
+async def test_a_check_may_have_a_query() -> None:
+    async with answering(b"ok") as [upstream]:
+        async with in_front([upstream], health_check={**CHECK, "path": "/a%2Fb?c=d%20e&f=+"}):
+            await eventually(lambda: bool(upstream.heads))
+            assert upstream.targets[0] == b"/a%2Fb?c=d%20e&f=+"
 
 
 async def test_a_redirect_of_a_check_is_not_followed() -> None:

@@ -132,9 +132,12 @@ async def test_status_has_exactly_these_fields(tmp_path: Path) -> None:
 
 async def test_own_paths_win_over_every_route(tmp_path: Path) -> None:
     async with answering() as upstream:
-        exact = [{"name": p, "path": p, "target_url": upstream.url} for p in OWN]
-        routes = [*exact, route(upstream, "/health/live/x"), route(upstream, "/")]
-        routes[-1]["name"] = "all"
+        exact = [{"path": path, "target_url": upstream.url} for path in OWN]
+        routes = [
+            *exact,
+            route(upstream, "/health/live/x", name="x"),
+            route(upstream, "/", name="all"),
+        ]
         async with running(tmp_path, routes=routes) as gateway:
             for path in OWN:
                 assert (await gateway.get(path))[2] != b"ok", path
@@ -145,8 +148,7 @@ async def test_own_paths_win_over_every_route(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "FROB"])
 async def test_another_method_on_an_own_path_is_405_with_allow(tmp_path: Path, method: str) -> None:
     async with answering() as upstream:
-        everything = route(upstream, "/")
-        everything["name"] = "all"
+        everything = route(upstream, "/", name="all")
         async with running(tmp_path, routes=[everything]) as gateway:
             for path in OWN:
                 client = await gateway.send(request(method, path))

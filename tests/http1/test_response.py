@@ -71,6 +71,7 @@ def test_content_length_said_twice_alike_passes_once() -> None:
         (b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
         (b"Transfer-Encoding: identity",),
         (b"Transfer-Encoding: ",),
+        (b"Transfer-Encoding: chunked\t",),
     ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
