@@ -131,6 +131,7 @@ class Gateway:
         response.headers["Server"] = "gateway"
         if self.front.draining:
             response.force_close()
+            response.headers["Connection"] = "close"  # the hook comes after aiohttp wrote its own
 
     async def apply(self, settings: Settings) -> None:
         """Put other settings to work. What was bound at the start stays as it is."""

@@ -87,8 +87,11 @@ def run(host: str, port: int, config: Path | None = None) -> int:
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    """Until the gateway listens to signals itself there is nothing to drain."""
-    raise SystemExit(0)
+    """Until the gateway listens to signals itself there is nothing to drain.
+
+    At once, as the loop that is being made cannot be left by an exception. The services notice.
+    """
+    os._exit(0)
 
 
 def over_samples(base: Settings, urls: Mapping[str, str]) -> Settings:

@@ -34,7 +34,13 @@ from gateway.exchange import Exchange, Peer, Piece, Response, Sink
 from gateway.front import Front, Member
 from gateway.http1.chunked import BadChunk, ChunkedDecoder
 from gateway.http1.fields import CHUNKED
-from gateway.http1.request import METHOD, RequestHead, check_partial_request, parse_request
+from gateway.http1.request import (
+    METHOD,
+    RequestHead,
+    check_partial_request,
+    parse_request,
+    without_userinfo,
+)
 from gateway.http1.status import reason
 
 EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
@@ -246,7 +252,7 @@ class Downstream(asyncio.Protocol):
         if METHOD.fullmatch(method) is None:
             method = b"-"
         self._held = b""
-        self._begin_refused(RequestHead(method, 1, b""), target[:8192], error)
+        self._begin_refused(RequestHead(method, 1, b""), without_userinfo(target[:8192]), error)
 
     def _begin_refused(self, head: RequestHead, target: bytes, error: ClientError) -> None:
         self._wait(None)

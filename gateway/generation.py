@@ -191,6 +191,7 @@ class Generation:
                     limits.response_header_bytes,
                     limits.response_header_count,
                 ),
+                seconds=self._metrics.connect_duration.child(name),
                 tls=tls,
                 server_name=table.tls.server_name if table.tls else None,
             )

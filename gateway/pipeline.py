@@ -17,7 +17,7 @@ import orjson
 from gateway import headers
 from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, PayloadTooLarge
 from gateway.exchange import Exchange, Response
-from gateway.http1.request import ABSOLUTE, HOST_VALUE
+from gateway.http1.request import ABSOLUTE, HOST_VALUE, without_userinfo
 from gateway.routing import Table
 from gateway.telemetry.requests import RouteMetrics
 
@@ -79,6 +79,7 @@ class Pipeline:
             )
             return True
         match = ABSOLUTE.fullmatch(exchange.path + exchange.query)
+        exchange.path = without_userinfo(exchange.path)
         if match is None:
             raise BadRequest("the target is no path", closes=False)
         authority, rest = match.groups()

@@ -22,7 +22,7 @@ from gateway.headers import Networks
 from gateway.telemetry.memory import Region
 
 TICK: Final = 1.0  # seconds between two signs of life
-FIXED: Final = ("host", "port", "workers")  # what a reload cannot change
+FIXED: Final = ("host", "port", "workers", "stores")  # what a reload cannot change
 RESERVED_FILES: Final = 64  # descriptors kept for everything but connections
 
 

@@ -4,8 +4,8 @@ from time import monotonic
 
 import pytest
 
-from gateway.exchange import Exchange, Peer
-from tests.http1.reading import Nobody, exchange, read_request
+from gateway.exchange import Peer
+from tests.http1.reading import asked, exchange, read_request
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_exchange_begins_with_what_its_head_and_its_peer_say() -> None:
 
 def test_exchanges_of_one_head_do_not_share_what_becomes_of_them() -> None:
     head, target = read_request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    one, two = (Exchange(Nobody(), head, target) for _ in range(2))
+    one, two = (asked(head, target) for _ in range(2))
     one.host = b"b"
     one.client_ip = b"192.0.2.1"
     assert (two.host, two.client_ip, head.host) == (b"a", b"192.0.2.7", b"a")

@@ -13,7 +13,7 @@ from gateway.errors import ClientError
 from gateway.exchange import Exchange
 from gateway.http1.fields import CHUNKED
 from tests.http1 import grammar, peers
-from tests.http1.reading import Nobody, exchange, read_request, request, response, values
+from tests.http1.reading import asked, exchange, read_request, request, response, values
 
 TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = b"00-" + TRACE + b"-00f067aa0ba902b7-01"
@@ -179,7 +179,7 @@ def test_trusted_peer_that_says_nothing_is_the_client() -> None:
 
 def test_client_of_http10_without_a_host_asked_for_the_targets() -> None:
     head, target = read_request(b"GET / HTTP/1.0\r\n\r\n")
-    made = Exchange(Nobody(), head, target)
+    made = asked(head, target)
     headers.identify(made)
     assert values(sent(made), b"x-forwarded-host") == [b"up"]
 
@@ -188,7 +188,7 @@ def test_exchange_leaves_the_head_that_it_shares_as_it_was() -> None:
     head, target = read_request(
         b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: x\r\ntracestate: y\r\n\r\n"
     )
-    first, second = (Exchange(Nobody(), head, target) for _ in range(2))
+    first, second = (asked(head, target) for _ in range(2))
     for made in (first, second):
         headers.identify(made)
     assert [values(sent(made), b"tracestate") for made in (first, second)] == [[], []]
@@ -205,7 +205,7 @@ def test_head_that_goes_up_is_read_by_others_as_we_meant_it(data: bytes) -> None
         head, target = read_request(data)
     except ClientError:
         return
-    made = Exchange(Nobody(), head, target)
+    made = asked(head, target)
     headers.identify(made)
     extra = (headers.CHUNKED_LINE,) if head.length == CHUNKED else ()
     up = headers.upward(made, b"/up", b"up", extra)

@@ -53,6 +53,7 @@ HOST_VALUE: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*+)(?::[0-9]{0,5}+)?"
 )
 ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)([/?].*+)?")
+USERINFO: Final = re.compile(rb"//[^/?]*@")
 STANDARD_METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
 )
@@ -295,6 +296,11 @@ def _obey_connection(head: RequestHead, named: list[bytes], upgrade: bytes | Non
     drop = set(named) - OPTIONS - PROTECTED
     if drop:
         head.lines = without(head.lines, drop)
+
+
+def without_userinfo(target: bytes) -> bytes:
+    """A target as logs and errors may show it: an absolute form can hold a password."""
+    return target if target[:1] == b"/" else USERINFO.sub(b"//", target)
 
 
 def bad_request_line(data: bytes, limits: HeadLimits) -> ClientError:

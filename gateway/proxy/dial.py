@@ -14,11 +14,13 @@ from time import monotonic
 from typing import Final
 
 import aiohttp
+from prometheus_async import aio
 from yarl import URL
 
 from gateway.errors import ConnectTimeout, UpstreamError, UpstreamInsecure, UpstreamUnreachable
 from gateway.http1.fields import HeadLimits
 from gateway.proxy.transport import Connection
+from gateway.telemetry.instruments import HistogramCell
 from gateway.upstreams.target import Target
 
 NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the whole is timed here, queue and all
@@ -36,6 +38,7 @@ class Dialer:
         connect_timeout: float,
         buffer: int,
         limits: HeadLimits,
+        seconds: HistogramCell,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -61,21 +64,22 @@ class Dialer:
         self._connect_timeout = connect_timeout
         self._buffer = buffer
         self._limits = limits
+        self._seconds = seconds  # how long connections took to open
 
-    async def connection(self, slot: bool) -> Connection:
-        """A connection of the pool or a new one; `slot` says that the caller has its slot.
+    async def connection(self) -> Connection:
+        """A new connection, or one that came back while there was no room for a new one.
 
         Raises the `UpstreamError` that tells why there is none.
         """
         pool = self.target.pool
-        if not slot and not pool.reserve():
+        if not pool.reserve():
             idle = await pool.wait()
             if idle is not None:
                 if idle.usable:
                     return idle
                 idle.discard()
         try:
-            return await self._open()
+            return await aio.time(self._seconds, self._open())
         except BaseException:
             pool.release_slot()
             raise
@@ -94,7 +98,14 @@ class Dialer:
         if transport is None or opened.protocol is None or opened.protocol.should_close:
             opened.close()
             raise UpstreamUnreachable
-        connection = Connection(transport, self.target.pool, opened.close, self._limits)
+        handler = opened.protocol
+
+        def released() -> None:
+            # The library's own protocol, displaced from its transport, waits for this word.
+            handler.connection_lost(None)
+            opened.close()
+
+        connection = Connection(transport, self.target.pool, released, self._limits)
         transport.set_protocol(connection)
         transport.set_write_buffer_limits(self._buffer)
         return connection

@@ -110,11 +110,12 @@ class Relay:
             return
         if connection is not None:
             connection.discard()
-        self._task = self._way.loop.create_task(self._dial(target, connection is not None))
+            target.pool.release_slot()
+        self._task = self._way.loop.create_task(self._dial(target))
 
-    async def _dial(self, target: Target[Connection], slot: bool) -> None:
+    async def _dial(self, target: Target[Connection]) -> None:
         try:
-            connection = await self._service.dialers[target].connection(slot)
+            connection = await self._service.dialers[target].connection()
         except UpstreamError as error:
             self._task = None
             self.failed(error)
@@ -159,8 +160,8 @@ class Relay:
                 self._kept = None
         if self._ended:
             self._finish_request(connection)
-            return
-        self._client.proceed()
+        else:
+            self._client.proceed()
         if not connection.blocked:
             self._client.resume()
 
@@ -168,7 +169,7 @@ class Relay:
         if self._exchange.head.length == CHUNKED:
             connection.write([LAST_CHUNK])
         connection.sent_all = True
-        if not self._begun:
+        if not self._client.full:
             self._way.silence.start(self)
 
     def _framed(self, pieces: Sequence[Piece]) -> list[Piece]:
@@ -184,7 +185,8 @@ class Relay:
             self._kept_size += sum(map(len, pieces))
         connection = self._connection
         if connection is None:
-            self._client.pause()  # until there is a connection to send it on
+            if self._kept_size > self._way.replay:
+                self._client.pause()  # until there is a connection to send it on
             return
         if self._kept_size > self._way.replay:
             self._kept = None
@@ -204,7 +206,7 @@ class Relay:
     def unblocked(self) -> None:
         if self._connection is not None:
             self._connection.resume()
-            if self._begun:
+            if self._ended:
                 self._way.silence.start(self)
 
     def abandoned(self) -> None:
@@ -223,7 +225,7 @@ class Relay:
 
     def upstream_unblocked(self) -> None:
         self._client.resume()
-        if not self._ended and not self._begun:
+        if not self._ended:  # while the client's body flows, its own rate is what counts
             self._way.silence.stop(self)
 
     def informed(self, head: ResponseHead) -> None:
@@ -308,7 +310,7 @@ class Relay:
     def paused(self) -> None:
         client = self._client
         client.flush()
-        if self._begun and not client.full:
+        if self._begun and self._ended and not client.full:
             self._way.silence.start(self)
 
     def completed(self, trailers: Sequence[bytes]) -> None:

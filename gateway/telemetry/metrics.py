@@ -49,6 +49,11 @@ class Metrics:
             "From an attempt's start to the head of the upstream's answer.",
             "upstream", buckets=SECONDS,
         )  # fmt: skip
+        self.connect_duration = Histogram(
+            registry, "gateway_upstream_connect_seconds",
+            "Opening a connection to a target: name, TCP and TLS.",
+            "upstream", buckets=SECONDS,
+        )  # fmt: skip
         self.upstream_errors = Counter(
             registry, "gateway_upstream_errors_total",
             "Attempts that failed.",

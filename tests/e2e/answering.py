@@ -102,6 +102,17 @@ async def answering(*names: bytes) -> AsyncIterator[list[Answering]]:
 
 
 @asynccontextmanager
+async def scripted() -> AsyncIterator[Upstream]:
+    """An upstream that the test speaks for."""
+    upstream = Upstream()
+    await upstream.start()
+    try:
+        yield upstream
+    finally:
+        await upstream.stop()
+
+
+@asynccontextmanager
 async def in_front(upstreams: Iterable[Upstream] | str, **table: Any) -> AsyncIterator[Stage]:
     """A gateway whose one route, for everything, leads to an upstream of these targets.
 

@@ -20,11 +20,10 @@ START = 20.0
 class Serving:
     """A gateway's process and its log as it comes."""
 
-    def __init__(self, process: asyncio.subprocess.Process, path: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.events: list[dict[str, Any]] = []
         self.port = 0
-        self._path = path
         self._grown = asyncio.Condition()
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -44,9 +43,6 @@ class Serving:
         async with asyncio.timeout(START), self._grown:
             await self._grown.wait_for(lambda: len(found()) >= count)
         return found()[count - 1]
-
-    def write(self, settings: dict[str, Any]) -> None:
-        self._path.write_text(json.dumps(settings))
 
     def reload(self) -> None:
         self.process.send_signal(signal.SIGHUP)
@@ -75,18 +71,23 @@ class Serving:
             self._reading.cancel()
 
 
+def write(path: Path, settings: dict[str, Any]) -> None:
+    """A settings file: JSON is YAML."""
+    path.write_text(json.dumps(settings))
+
+
 @asynccontextmanager
 async def serving(path: Path, **settings: Any) -> AsyncIterator[Serving]:
-    """The gateway with these settings, which it reads from `path` (JSON is YAML)."""
+    """The gateway with these settings, which it reads from `path`."""
     table = {"host": "127.0.0.1", "port": 0, "drain_delay": 0, "drain_timeout": 1, **settings}
-    path.write_text(json.dumps(table))
+    write(path, table)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", "serve", "--config", str(path),
         stdout=asyncio.subprocess.PIPE,
         env=environ(),
         cwd=Path(__file__).parent.parent.parent,
     )  # fmt: skip
-    served = Serving(process, path)
+    served = Serving(process)
     try:
         served.port = (await served.wait_for("worker_started"))["ports"][0]
         yield served

@@ -107,7 +107,7 @@ class Faulty:
         head = await connection.reader.readuntil(b"\r\n\r\n")
         fields = parsed(head)
         method, target, _ = head.split(b" ", 2)
-        token = fields[b"x-request-id"]
+        token = fields.get(b"x-request-id", b"a probe")
         if method == b"POST":
             tally.posted[token] += 1
         fault = "good" if rng.random() > self._faults else rng.choice(self.FAULTS)

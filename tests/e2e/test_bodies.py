@@ -50,7 +50,8 @@ async def test_chunks_go_up_one_by_one_and_the_last_ends_them() -> None:
 async def test_extensions_and_trailers_of_a_request_stop_at_the_gateway() -> None:
     async with stage() as scene:
         client = await scene.client()
-        await client.send(CHUNKED + b'5;a="b;c";d\r\nhello\r\n0;last\r\nX-Sum: 7\r\nHost: b\r\n\r\n')
+        await client.send(CHUNKED + b'5;a="b;c";d\r\nhello\r\n')
+        await client.send(b"0;last\r\nX-Sum: 7\r\nHost: b\r\n\r\n")
         target = await scene.upstream.accept()
         await target.head()
         assert await target.exactly(15) == b"5\r\nhello\r\n0\r\n\r\n"

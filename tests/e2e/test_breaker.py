@@ -48,9 +48,7 @@ async def test_it_stays_open_when_the_probe_fails() -> None:
 
 
 async def test_one_probe_at_a_time_is_let_through() -> None:
-    upstream = Upstream()
-    await upstream.start()
-    async with in_front([upstream], **BREAKER) as scene:
+    async with scripted() as upstream, in_front([upstream], **BREAKER) as scene:
         for _ in range(2):
             client = await scene.client()
             await client.send(request())
@@ -69,14 +67,11 @@ async def test_one_probe_at_a_time_is_let_through() -> None:
         another = await scene.client()
         await another.send(request())
         await probe.head()
-    await upstream.stop()
 
 
 async def test_a_probe_whose_client_left_lets_the_next_one_probe() -> None:
-    upstream = Upstream()
-    await upstream.start()
     slow = {"circuit_breaker": {"failures": 1, "window": 10, "open_for": 0.3}}
-    async with in_front([upstream], **slow) as scene:
+    async with scripted() as upstream, in_front([upstream], **slow) as scene:
         client = await scene.client()
         await client.send(request())
         target = await upstream.accept()
@@ -92,7 +87,6 @@ async def test_a_probe_whose_client_left_lets_the_next_one_probe() -> None:
         await eventually(lambda: len(scene.gateway.front.connections) == 1)
         await client.send(request())
         await (await upstream.accept()).head()  # at once, not after another 0.3 s
-    await upstream.stop()
 
 
 async def test_500_is_no_failure_of_the_target() -> None:
@@ -102,17 +96,13 @@ async def test_500_is_no_failure_of_the_target() -> None:
 
 
 async def test_silence_counts() -> None:
-    upstream = Upstream()
-    await upstream.start()
-    async with in_front([upstream], settings={"timeout": 0.05}, **BREAKER) as scene:
+    async with scripted() as upstream, in_front([upstream], settings={"timeout": 0.05}, **BREAKER) as scene:
         assert [await status(scene) for _ in range(3)] == [504, 504, 503]
-    await upstream.stop()
 
 
 async def test_refused_connections_count() -> None:
     async with answering(b"") as [upstream], in_front([upstream], **BREAKER) as scene:
-        await upstream.stop()
-        assert [await status(scene) for _ in range(2)] == [503, 503]
+            assert [await status(scene) for _ in range(2)] == [503, 503]
         await upstream.start(upstream.port)
         assert await status(scene) == 503  # nobody tried
         await asyncio.sleep(0.21)
@@ -120,10 +110,8 @@ async def test_refused_connections_count() -> None:
 
 
 async def test_a_full_pool_is_no_failure_of_the_target() -> None:
-    upstream = Upstream()
-    await upstream.start()
     pool = {"connections": 1, "waiting": 0}
-    async with in_front([upstream], pool=pool, **BREAKER) as scene:
+    async with scripted() as upstream, in_front([upstream], pool=pool, **BREAKER) as scene:
         client = await scene.client()
         await client.send(request())
         target = await upstream.accept()
@@ -133,7 +121,6 @@ async def test_a_full_pool_is_no_failure_of_the_target() -> None:
         await client.answer()
         await client.send(request())
         await target.head()
-    await upstream.stop()
 
 
 async def test_a_stale_connection_is_no_failure_of_the_target() -> None:

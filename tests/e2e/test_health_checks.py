@@ -148,10 +148,12 @@ async def test_without_a_check_nobody_is_asked_anything() -> None:
 
 
 async def test_a_check_may_have_a_query() -> None:
-    async with answering(b"ok") as [upstream]:
-        async with in_front([upstream], health_check={**CHECK, "path": "/a%2Fb?c=d%20e&f=+"}):
-            await eventually(lambda: bool(upstream.heads))
-            assert upstream.targets[0] == b"/a%2Fb?c=d%20e&f=+"
+    async with (
+        answering(b"ok") as [upstream],
+        in_front([upstream], health_check={**CHECK, "path": "/a%2Fb?c=d%20e&f=+"}),
+    ):
+        await eventually(lambda: bool(upstream.heads))
+        assert upstream.targets[0] == b"/a%2Fb?c=d%20e&f=+"
 
 
 async def test_a_redirect_of_a_check_is_not_followed() -> None:

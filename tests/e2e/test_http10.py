@@ -148,7 +148,7 @@ async def test_an_upload_of_1_0_goes_up_by_its_length() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [b"GET /nothing HTTP/1.0\r\n\r\n", b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
+    [b"GET /no HTTP/1.0\r\n\r\n", b"GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
 )
 async def test_an_error_of_our_own_closes_what_was_not_to_stay(asked: bytes) -> None:
     async with stage() as scene:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
 
-from tests.e2e.answering import closed, eventually, in_front, nothing_open, pools, request
-from tests.e2e.answering import status_of, stays_open
+from tests.e2e.answering import (
+    closed,
+    eventually,
+    in_front,
+    nothing_open,
+    pools,
+    request,
+    status_of,
+    stays_open,
+)
 from tests.e2e.stage import GET, OK, Connection, Stage, Upstream, stage
 
 
@@ -23,11 +31,9 @@ async def asked(scene: Stage, upstream: Upstream) -> tuple[Connection, Connectio
 
 
 @pytest.fixture
-async def upstream():  # type: ignore[no-untyped-def]
-    upstream = Upstream()
-    await upstream.start()
-    yield upstream
-    await upstream.stop()
+async def upstream() -> AsyncIterator[Upstream]:
+    async with scripted() as made:
+        yield made
 
 
 async def test_requests_share_a_connection_whoever_sends_them() -> None:
@@ -85,7 +91,7 @@ async def test_requests_over_the_limit_wait_in_line(upstream: Upstream) -> None:
         await target.send(OK)
         await client.answer()
         for number, one in enumerate(waiting):
-            assert (await target.head()).startswith(b"GET /%d " % number)  # first come, first served
+            assert (await target.head()).startswith(b"GET /%d " % number)
             await target.send(OK)
             await one.answer()
         assert upstream.idle
@@ -294,127 +300,3 @@ async def answer_whatever_comes(upstream: Upstream) -> None:
         while True:
             if (connection := await upstream.accept()) not in known:
                 group.create_task(answer(connection))
-
-
-# --------------------------------------------------------------------------- stale connections
-
-
-async def warm(scene: Stage) -> tuple[Connection, Connection]:
-    """A client and a target's connection that has served it once."""
-    client, target = await asked(scene, scene.upstream)
-    await target.send(OK)
-    await client.answer()
-    return client, target
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
-async def test_a_request_that_met_a_closing_connection_goes_by_another(method: bytes) -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await client.send(request(b"/api/again", method=method))
-        await target.head()
-        await target.close()  # as an upstream does whose own idle time ends just now
-        fresh = await scene.upstream.accept()
-        assert (await fresh.head()).startswith(method + b" /api/again ")
-        await fresh.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        assert status_of((await client.answer())[0]) == 200
-
-
-@pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_put_brings_its_body_again(how: str) -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await client.send(request(method=b"PUT", body=b"the body"))
-        await target.head()
-        await target.exactly(8)
-        if how == "close":
-            await target.close()
-        else:
-            target.reset()
-        fresh = await scene.upstream.accept()
-        await fresh.head()
-        assert await fresh.exactly(8) == b"the body"
-        await fresh.send(OK)
-        assert (await client.answer())[1] == b"ok"
-
-
-@pytest.mark.parametrize("method", [b"POST", b"PATCH"])
-async def test_what_may_have_had_an_effect_is_not_sent_again(method: bytes) -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await client.send(request(method=method))
-        await target.head()
-        await target.close()
-        assert status_of((await client.answer())[0]) == 502
-        assert scene.upstream.idle
-
-
-async def test_a_body_too_long_to_be_kept_is_not_sent_again() -> None:
-    async with stage(limits={"replay": 4}) as scene:
-        client, target = await warm(scene)
-        await client.send(request(method=b"PUT", body=b"longer"))
-        await target.head()
-        await target.exactly(6)
-        await target.close()
-        assert status_of((await client.answer())[0]) == 502
-        assert scene.upstream.idle
-
-
-async def test_a_byte_of_an_answer_forbids_another_try() -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await client.send(GET)
-        await target.head()
-        await target.send(b"HTTP")
-        await target.close()
-        assert status_of((await client.answer())[0]) == 502
-        assert scene.upstream.idle
-
-
-async def test_the_other_try_is_the_last() -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await client.send(GET)
-        await target.head()
-        await target.close()
-        fresh = await scene.upstream.accept()
-        await fresh.head()
-        await fresh.close()
-        assert status_of((await client.answer())[0]) == 502
-        assert scene.upstream.idle
-
-
-async def test_the_other_try_goes_by_a_new_connection_though_others_are_idle() -> None:
-    async with stage() as scene:
-        pairs = [await asked(scene, scene.upstream) for _ in range(3)]
-        for client, target in pairs:
-            await target.send(OK)
-            await client.answer()
-        client, stale = pairs[2]
-        await client.send(GET)
-        await stale.head()
-        await stale.close()
-        fresh = await scene.upstream.accept()
-        await fresh.head()
-        await fresh.send(OK)
-        assert (await client.answer())[1] == b"ok"
-
-
-async def test_nothing_is_tried_again_on_a_first_connection() -> None:
-    async with stage() as scene:
-        client, target = await asked(scene, scene.upstream)
-        target.reset()
-        assert status_of((await client.answer())[0]) == 502
-        assert scene.upstream.idle
-
-
-async def test_a_connection_closed_while_idle_is_not_used() -> None:
-    async with stage() as scene:
-        client, target = await warm(scene)
-        await target.close()
-        await eventually(lambda: pools(scene)[0].idle == 0)
-        await client.send(request(method=b"POST"))
-        fresh = await scene.upstream.accept()
-        await fresh.head()
-        await fresh.send(OK)
-        assert (await client.answer())[1] == b"ok"

@@ -7,8 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.answering import Answering, answering, body, in_front, pools, request, status
-from tests.e2e.answering import eventually, nothing_open
+from tests.e2e.answering import (
+    Answering,
+    answering,
+    body,
+    eventually,
+    in_front,
+    nothing_open,
+    pools,
+    request,
+    status,
+)
 from tests.e2e.stage import Upstream
 
 TWICE = {"retries": {"attempts": 2, "budget": 1}, "balance": "round_robin"}
@@ -75,7 +84,8 @@ async def test_a_hang_up_is_tried_again_where_that_is_safe() -> None:
 
 
 async def test_a_chunked_body_is_sent_again_whole() -> None:
-    chunked = b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nda\r\n2\r\nta\r\n0\r\n\r\n"
+    chunked = b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked += b"2\r\nda\r\n2\r\nta\r\n0\r\n\r\n"
     async with answering(b"bad", b"good") as [bad, good], in_front([bad, good], **TWICE) as scene:
         bad.status = 503
         assert {await body(scene, chunked) for _ in range(2)} == {b"good"}
@@ -158,7 +168,6 @@ async def test_attempts_do_not_mix_their_answers() -> None:
         assert b"X-Bad" not in head
         assert text == b"good"
     await good.stop()
-    await upstream.stop()
 
 
 async def _asked(upstream: Upstream, good: Answering) -> bool:

@@ -108,9 +108,16 @@ async def test_checking_can_be_turned_off(authority: trustme.CA) -> None:
 
 
 async def test_a_target_that_speaks_no_tls_is_a_bad_gateway(ca: str) -> None:
-    async with answering(b"plain") as [plain]:
-        async with in_front(plain.url.replace("http", "https"), tls={"ca": ca}) as scene:
-            assert await status(scene) == 502
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 What\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with in_front(url, tls={"ca": ca}) as scene:
+        assert await status(scene) == 502
+    server.close()
 
 
 async def test_a_handshake_that_never_ends_is_a_timeout(ca: str) -> None:

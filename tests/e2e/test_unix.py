@@ -69,7 +69,9 @@ async def test_a_unix_socket_is_checked_for_health(tmp_path: Path) -> None:
 
 
 async def test_a_name_is_resolved() -> None:
-    async with answering(b"here") as [upstream]:
-        async with in_front(f"http://localhost:{upstream.port}") as scene:
-            assert await body(scene) == b"here"
-            assert len(upstream.connections) == 1
+    async with (
+        answering(b"here") as [upstream],
+        in_front(f"http://localhost:{upstream.port}") as scene,
+    ):
+        assert await body(scene) == b"here"
+        assert len(upstream.connections) == 1

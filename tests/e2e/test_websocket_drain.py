@@ -20,6 +20,7 @@ from tests.e2e.tunnels import (
     UPGRADE,
     comes_true,
     ends,
+    flood,
     frame,
     messages,
     opened,
@@ -167,6 +168,24 @@ async def test_a_client_that_talks_on_is_listened_to_until_it_answers() -> None:
                 await client.reader.read(1)
         await client.send(CLOSED)
         assert await ends(client) == b""
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_the_gateway() -> None:
+    async with stage(limits={"send_timeout": 0.3}) as scene:
+        client, target = await opened(scene)
+        await flood(target, 96 << 20, patience=0.1)
+        scene.gateway.front.leave()
+        await comes_true(lambda: unused(scene) and not scene.gateway.front.connections)
+        await ends(target)
+        client.reset()
+
+
+async def test_a_target_that_reads_nothing_does_not_hold_the_gateway() -> None:
+    async with stage(limits={"send_timeout": 0.3}) as scene:
+        client, _ = await opened(scene)
+        await flood(client, 96 << 20, patience=0.1)
+        scene.gateway.front.leave()
+        await comes_true(lambda: unused(scene) and not scene.gateway.front.connections)
 
 
 async def test_messages_are_counted_to_the_end() -> None:

@@ -155,6 +155,21 @@ async def test_a_refusal_is_passed_on_and_both_connections_go_on(
         assert scene.upstream.idle
 
 
+async def test_frames_sent_before_a_refusal_are_no_request() -> None:
+    async with stage(limits={"head_timeout": 0.2}) as scene:
+        client = await scene.client()
+        await client.send(UPGRADE + frame(b"early", mask=True))
+        target = await scene.upstream.accept()
+        await target.head()
+        await target.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        head, body = await client.answer()
+        assert head.startswith(b"HTTP/1.1 403 ")
+        assert body == b"no"
+        await ends(client)
+        assert scene.upstream.idle
+        assert not target.reader._buffer  # type: ignore[attr-defined]
+
+
 async def test_a_refusal_in_chunks_is_passed_on() -> None:
     async with stage() as scene:
         client = await scene.client()

@@ -7,11 +7,12 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from websockets.frames import Opcode
 
-from tests.e2e.stage import PATIENCE, Connection, Stage, stage
+from tests.e2e.stage import PATIENCE, Connection, Stage, settings, stage
 from tests.e2e.tunnels import (
     SWITCH,
     UPGRADE,
@@ -324,6 +325,36 @@ async def test_a_route_may_allow_silence_that_others_do_not() -> None:
         await asyncio.sleep(0.3)
         await target.send(b"still")
         assert await client.exactly(5) == b"still"
+
+
+# Reloads
+
+
+ELSEWHERE = {"target_url": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize("change", [{"timeout": 7}, {"websocket": False}, ELSEWHERE])
+async def test_a_reload_leaves_open_tunnels_alone(change: dict[str, Any]) -> None:
+    async with stage() as scene:
+        client, target = await opened(scene)
+        await scene.gateway.apply(settings(scene.upstream, route=change))
+        scene.gateway.tick(0.0)
+        await client.send(frame(b"still", mask=True))
+        await target.exactly(len(frame(b"still", mask=True)))
+        await target.send(frame(b"here"))
+        assert await client.exactly(len(frame(b"here"))) == frame(b"here")
+        assert messages(scene) == (1, 1)
+        await client.close()
+        assert await ends(target) == b""
+        await comes_true(lambda: unused(scene) and tunnels(scene) == 0)
+
+
+async def test_silence_counts_as_it_did_when_the_tunnel_opened() -> None:
+    async with stage(websocket_idle_timeout=0.2) as scene:
+        client, target = await opened(scene)
+        await scene.gateway.apply(settings(scene.upstream))
+        assert await ends(client) == b""
+        assert await ends(target) == b""
 
 
 # What is counted

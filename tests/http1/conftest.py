@@ -19,7 +19,7 @@ settings.register_profile(
 settings.register_profile(
     "search",
     deadline=None,
-    max_examples=20_000,
+    max_examples=5_000,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -170,8 +170,9 @@ def _llhttp(parser: Any, data: bytes, end: bool) -> Message | None:
     complete = payload.is_eof() or payload.at_eof()
     body = payload.read_nowait(-1) if payload.total_bytes else b""
     used = len(data) if complete and len(messages) == 1 else -1
+    first: tuple[bytes | int, ...] = ()
     if hasattr(head, "method"):
-        first = (head.method.encode(), head.path.encode("utf-8", "surrogateescape"))
+        first = head.method.encode(), head.path.encode("utf-8", "surrogateescape")
     else:
         first = (head.code,)
     return Message(first, tuple(head.raw_headers), body, used)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, cast
 
-from gateway.exchange import Exchange, Peer, Response, Sink
+from gateway.exchange import Client, Exchange, Peer, Response
 from gateway.http1.chunked import ChunkedDecoder
 from gateway.http1.fields import HeadLimits
 from gateway.http1.request import RequestHead, parse_request
@@ -65,10 +65,7 @@ def split_at(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 class Nobody:
-    """A client that only is: for exchanges that are never answered."""
-
-    sink: Sink | None = None
-    received_all = True
+    """A client of which only its address and what it was told matter."""
 
     def __init__(self, address: str = "192.0.2.7", trusted: bool = False) -> None:
         self.peer = Peer(address, trusted)
@@ -81,23 +78,6 @@ class Nobody:
     def cut(self) -> None:
         self.cuts += 1
 
-    def write(self, *pieces: bytes | memoryview) -> None: ...
-
-    def flush(self) -> None: ...
-
-    def proceed(self) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def finish(self, keep_alive: bool) -> None: ...
-
-    def tunnel(self) -> bytes:
-        return b""
-
-    def close(self) -> None: ...
-
 
 def exchange(
     *lines: bytes,
@@ -108,7 +88,12 @@ def exchange(
     """An exchange as it stands before anybody has looked at it."""
     data = b"\r\n".join((first, b"Host: a.example", *lines, b"", b""))
     head, target = read_request(data)
-    return Exchange(Nobody(address, trusted), head, target)
+    return asked(head, target, Nobody(address, trusted))
+
+
+def asked(head: RequestHead, target: bytes, client: Nobody | None = None) -> Exchange:
+    """An exchange with this head."""
+    return Exchange(cast(Client, client or Nobody()), head, target)
 
 
 def values(lines: Sequence[bytes], name: bytes) -> list[bytes]:

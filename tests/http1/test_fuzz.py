@@ -41,7 +41,7 @@ def forwarded(message: Message | None) -> bool:
     if message is None:
         return False
     method, target = message.first
-    return method != b"CONNECT" and bytes(target).startswith((b"/", b"http://"))
+    return method != b"CONNECT" and bytes(target).startswith((b"/", b"http://a/"))
 
 
 @given(grammar.requests | st.binary(max_size=200))
@@ -197,7 +197,7 @@ class Watched(bytes):
         part = super().__getitem__(key)
         return Watched(part) if isinstance(part, bytes) else part
 
-    def find(self, sub: Any, start: Any = 0, end: Any = None) -> int:  # type: ignore[override]
+    def find(self, sub: Any, start: Any = 0, end: Any = None) -> int:
         found = super().find(sub, start, len(self) if end is None else end)
         Watched.searched += (len(self) if found < 0 else found) - start
         return found

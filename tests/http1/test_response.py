@@ -178,6 +178,19 @@ def test_trailers_that_are_announced_are_noted_apart() -> None:
     assert (head.trailer, head.lines) == (b"Trailer: Checksum", [b"A: 1"])
 
 
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [(b"Upgrade", b"websocket"), (b"close", b""), (b"x, upgrade", b"websocket")],
+)
+def test_switch_to_a_protocol_counts_when_connection_names_it(
+    options: bytes, protocol: bytes
+) -> None:
+    head = response(
+        b"Upgrade: WebSocket", b"Connection: " + options, first=b"HTTP/1.1 101 Switching"
+    )
+    assert (head.upgrade, head.lines, head.length) == (protocol, [], 0)
+
+
 SMALL = HeadLimits(field=20, total=30, count=3)
 
 

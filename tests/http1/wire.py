@@ -123,7 +123,7 @@ class Script:
         request = Request(exchange.head.method, exchange.path + exchange.query, way)
         self.requests.append(request)
         self.open, self.current = request, exchange
-        if exchange.client.received_all:
+        if not exchange.head.length:
             request.whole = True
             if way != LATER:
                 self.answer()

@@ -1,0 +1,197 @@
+"""Large bodies past slow readers: the sender stops, and the gateway's memory stays as it was.
+
+The gateway runs in a process of its own, and its memory is read from /proc; sources and sinks are
+threads with blocking sockets, which make up what they send. A sink that does not read fills the
+kernel's buffers on both hops and the gateway's own, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import Serving, serving
+from tests.e2e.stage import PATIENCE
+
+MIB = 1 << 20
+GIB = 1 << 30
+FLAT = 8 * MIB  # what the process may grow by
+IN_BUFFERS = 32 * MIB  # what two connections may hold (net.ipv4.tcp_rmem, tcp_wmem: 6 and 4 MiB)
+STALLED = 0.3  # s in which nothing was sent
+BLOCK = bytes(range(256)) * 4096
+
+
+class Counted:
+    """Bytes so far, and whether they still flow."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    async def stalls(self) -> int:
+        """Wait until nothing has flowed for a while; how much it was."""
+        async with asyncio.timeout(4 * PATIENCE):
+            before = -1
+            while before != self.bytes or not before:
+                before = self.bytes
+                await asyncio.sleep(STALLED)
+        return before
+
+    def send(self, to: socket.socket, size: int, chunks: bool) -> None:
+        """`size` bytes, a block at a time, by length or in chunks."""
+        block = memoryview(b"%x\r\n%b\r\n" % (MIB, BLOCK) if chunks else BLOCK)
+        while self.bytes < size:
+            left = block
+            while left:
+                left = left[to.send(left) :]
+            self.bytes += MIB
+        if chunks:
+            to.sendall(b"0\r\n\r\n")
+
+    def read(self, source: socket.socket, size: int) -> None:
+        """At least `size` bytes (chunks bring more), to be thrown away."""
+        room = bytearray(MIB)
+        while self.bytes < size:
+            count = source.recv_into(room)
+            assert count, f"it ended at {self.bytes} of {size}"
+            self.bytes += count
+
+
+def head_of(source: socket.socket) -> bytes:
+    """A head, byte by byte, so that nothing behind it is taken."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = source.recv(1)
+        assert byte, head
+        head += byte
+    return head
+
+
+def framing(size: int, chunks: bool) -> bytes:
+    return b"Transfer-Encoding: chunked" if chunks else b"Content-Length: %d" % size
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(4 * PATIENCE)
+        yield server
+
+
+@asynccontextmanager
+async def gateway_before(server: socket.socket, path: Path) -> AsyncIterator[Serving]:
+    target = f"http://127.0.0.1:{server.getsockname()[1]}"
+    routes = [{"prefix": "/", "target_url": target, "max_body_size": 0}]
+    async with serving(path / "g.yaml", routes=routes) as gateway:
+        with connected(gateway) as client:  # what is made on first use is made
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.to_thread(head_of, client)
+        yield gateway
+
+
+def connected(gateway: Serving) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", gateway.port), 4 * PATIENCE)
+    client.settimeout(4 * PATIENCE)
+    return client
+
+
+@pytest.mark.parametrize(("size", "chunks"), [(GIB, False), (GIB // 4, True)])
+async def test_a_body_waits_for_its_slow_reader(size: int, chunks: bool, tmp_path: Path) -> None:
+    sent, received = Counted(), Counted()
+
+    def answer() -> None:
+        source, _ = server.accept()
+        with source:
+            head_of(source)
+            source.sendall(b"HTTP/1.1 200 OK\r\n" + framing(size, chunks) + b"\r\n\r\n")
+            sent.send(source, size, chunks)
+            assert not source.recv(1)
+
+    with listening() as server:
+        async with gateway_before(server, tmp_path) as gateway:
+            upstream = asyncio.create_task(asyncio.to_thread(answer))
+            before = gateway.memory("VmRSS")
+            gateway.forget_peak()
+            with connected(gateway) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await asyncio.to_thread(head_of, client)
+                assert await sent.stalls() < IN_BUFFERS
+                await asyncio.to_thread(received.read, client, size)
+            assert gateway.memory("VmHWM") - before < FLAT
+            assert await gateway.stop() == 0
+            await upstream
+
+
+@pytest.mark.parametrize(("size", "chunks"), [(GIB, False), (GIB // 4, True)])
+async def test_an_upload_waits_for_its_slow_upstream(
+    size: int, chunks: bool, tmp_path: Path
+) -> None:
+    sent, received = Counted(), Counted()
+    willing = threading.Event()
+
+    def answer() -> None:
+        sink, _ = server.accept()
+        with sink:
+            head_of(sink)
+            assert willing.wait(4 * PATIENCE)
+            received.read(sink, size)
+            sink.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            sink.recv(MIB)
+
+    def upload(client: socket.socket) -> bytes:
+        client.sendall(b"PUT / HTTP/1.1\r\nHost: a\r\n" + framing(size, chunks) + b"\r\n\r\n")
+        sent.send(client, size, chunks)
+        return head_of(client)
+
+    with listening() as server:
+        async with gateway_before(server, tmp_path) as gateway:
+            upstream = asyncio.create_task(asyncio.to_thread(answer))
+            before = gateway.memory("VmRSS")
+            gateway.forget_peak()
+            with connected(gateway) as client:
+                uploading = asyncio.create_task(asyncio.to_thread(upload, client))
+                assert await sent.stalls() < IN_BUFFERS
+                willing.set()
+                assert (await uploading).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert gateway.memory("VmHWM") - before < FLAT
+            await gateway.stop()
+            await upstream
+
+
+async def test_many_slow_readers_cost_a_buffer_each(tmp_path: Path) -> None:
+    readers = 20
+    sent = [Counted() for _ in range(readers)]
+
+    def answer(counted: Counted, source: socket.socket) -> None:
+        with source:
+            head_of(source)
+            source.sendall(b"HTTP/1.1 200 OK\r\n" + framing(GIB, chunks=False) + b"\r\n\r\n")
+            with pytest.raises(OSError):  # noqa: PT011 - the reader leaves
+                counted.send(source, GIB, chunks=False)
+
+    with listening() as server:
+        async with gateway_before(server, tmp_path) as gateway:
+            before = gateway.memory("VmRSS")
+            clients, answers = [], []
+            for counted in sent:
+                client = connected(gateway)
+                clients.append(client)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                source, _ = await asyncio.to_thread(server.accept)
+                thread = threading.Thread(target=answer, args=(counted, source))
+                thread.start()
+                answers.append(thread)
+            await sent[-1].stalls()
+            # The gateway's buffer, a read of the loop's, and what a connection is made of.
+            assert gateway.memory("VmRSS") - before < readers * (65536 + 262144 + 32768)
+            for client in clients:
+                client.close()
+            for thread in answers:
+                await asyncio.to_thread(thread.join, PATIENCE)
+                assert not thread.is_alive()  # a reader that left stopped its sender, too
