@@ -53,7 +53,7 @@ def demo(options: argparse.Namespace) -> int:
     """Runs the gateway with sample services behind it."""
     from gateway import demo as sample
 
-    return sample.run(options.host, options.port)
+    return sample.run(options.host, options.port, options.config)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--workers", metavar="N", help="processes that share the port; 0 = per core")
     one.set_defaults(run=serve)
 
-    one = commands.add_parser("demo", help="run it with sample services behind it")
+    one = commands.add_parser(
+        "demo", parents=[config], help="run it with sample services behind it"
+    )
     one.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     one.add_argument("--port", default=8000, type=int, help="port to listen on (8000)")
     one.set_defaults(run=demo)

@@ -27,9 +27,8 @@ async def probe(
 ) -> None:
     """Keep a target's `healthy` up to date until cancelled; `changed` hears of each turn."""
     target = dialer.target
-    base = target.address.base_path.decode()
     # `encoded`: the path is asked for as it was written, its query and escapes too.
-    url = URL(f"{dialer.url.origin()}{base}{check.path}", encoded=True)
+    url = URL(f"{dialer.url.origin()}{check.path}", encoded=True)
     session = aiohttp.ClientSession(
         connector=connector, connector_owner=False, cookie_jar=aiohttp.DummyCookieJar()
     )

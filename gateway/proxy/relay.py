@@ -127,8 +127,8 @@ class Relay:
         way, exchange, address = self._way, self._exchange, target.address
         self._connection = connection
         path = exchange.path
-        if way.moves or address.base_path:
-            path = way.path(path, address.base_path)
+        if way.moves:
+            path = way.path(path)
         exchange.target_fields = target.label
         exchange.sent_path = path
         host = exchange.host

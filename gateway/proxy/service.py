@@ -85,10 +85,8 @@ class Forwarding:
         self.silence: Deadline[Expiring] = Deadline(loop, timeout, lambda who: who.expired())
         self.moves = rewrite is not None
         self._cut = cut
-        self._rewrite = rewrite
+        self._rewrite = rewrite or b""
 
-    def path(self, path: bytes, base: bytes) -> bytes:
+    def path(self, path: bytes) -> bytes:
         """What the upstream is asked for: the bytes that chose the route, but for its prefix."""
-        if self._rewrite is None:
-            return base + path
-        return base + self._rewrite + path[self._cut :] or b"/"
+        return self._rewrite + path[self._cut :] or b"/"

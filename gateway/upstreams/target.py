@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Generic
 
-from gateway.config.checks import sent_path, target_place
+from gateway.config.checks import target_place
 from gateway.upstreams.breaker import Breaker
 from gateway.upstreams.pool import C, Pool
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-_BASED = re.compile(r"(https?://[^/]*)(/.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +18,7 @@ class Address:
 
     `scheme` is `http`, `https` or `unix`; `host` has no brackets; `socket` is a Unix socket's
     path. `authority` is what goes into Host when it is the target's, without a default port
-    (RFC 9110 section 7.2). `base_path` stands before every path sent there; it has no slash at
-    its end.
+    (RFC 9110 section 7.2).
     """
 
     scheme: str
@@ -30,18 +26,14 @@ class Address:
     port: int
     socket: str | None
     authority: bytes
-    base_path: bytes
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read `http://host[:port][/base]`, `https://...` or `unix:///path`.
+        """Read `http://host[:port]`, `https://...` or `unix:///path`.
 
         Raises ValueError that says what is wrong and repeats nothing of the URL.
         """
-        origin, base_path = url, ""
-        if based := _BASED.fullmatch(url):
-            origin, base_path = based[1], sent_path(based[2])
-        place = target_place(origin)
+        place = target_place(url)
         authority = f"[{place.host}]" if ":" in place.host else place.host
         if place.port != _DEFAULT_PORTS.get(place.scheme, 0):
             authority += f":{place.port}"
@@ -51,7 +43,6 @@ class Address:
             place.port,
             place.socket,
             authority.encode(),
-            base_path.rstrip("/").encode(),
         )
 
 

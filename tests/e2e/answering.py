@@ -6,7 +6,8 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,15 +21,18 @@ class Answering(Upstream):
     A status of 0 hangs up instead, and so does `hangs_up_after` answers on a connection.
     """
 
-    def __init__(self, name: bytes = b"ok", status: int = 200) -> None:
+    def __init__(self, name: bytes = b"ok", tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.name = name
-        self.status = status
+        self.status = 200
         self.hangs_up_after = 0
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.names_asked_for: list[str | None] = []
-        self._scheme = "http"
+        self._tls = tls
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            tls.sni_callback = lambda _socket, name, _context: self.names_asked_for.append(name)
 
     @property
     def url(self) -> str:
@@ -39,11 +43,8 @@ class Answering(Upstream):
         """The targets it was asked for, in order."""
         return [head.split(b" ")[1] for head in self.heads]
 
-    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        if tls is not None:
-            self._scheme = "https"
-            tls.sni_callback = lambda _socket, name, _context: self.names_asked_for.append(name)
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", port, ssl=tls)
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def start_at(self, path: str) -> None:
@@ -88,28 +89,36 @@ async def body_of(head: bytes, reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(int(rest.split(b"\r\n")[0])) if mark else b""
 
 
+U = TypeVar("U", bound=Upstream)
+
+
 @asynccontextmanager
-async def answering(*names: bytes) -> AsyncIterator[list[Answering]]:
-    """Upstreams with these names, listening."""
-    upstreams = [Answering(name) for name in names]
+async def started(*upstreams: U, at: Path | None = None) -> AsyncIterator[list[U]]:
+    """These upstreams, listening: each on a port of its own, or one on a Unix socket."""
     try:
         for upstream in upstreams:
-            await upstream.start()
-        yield upstreams
+            if at is not None and isinstance(upstream, Answering):
+                await upstream.start_at(str(at))
+            else:
+                await upstream.start()
+        yield list(upstreams)
     finally:
         for upstream in upstreams:
             await upstream.stop()
 
 
 @asynccontextmanager
+async def answering(*names: bytes) -> AsyncIterator[list[Answering]]:
+    """Upstreams with these names."""
+    async with started(*(Answering(name) for name in names)) as upstreams:
+        yield upstreams
+
+
+@asynccontextmanager
 async def scripted() -> AsyncIterator[Upstream]:
     """An upstream that the test speaks for."""
-    upstream = Upstream()
-    await upstream.start()
-    try:
+    async with started(Upstream()) as [upstream]:
         yield upstream
-    finally:
-        await upstream.stop()
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.answering import answering, body, eventually, in_front, pools, request
+from tests.e2e.answering import answering, body, eventually, in_front, pools, request, started
 from tests.e2e.stage import Upstream
 
 
@@ -27,15 +27,11 @@ async def test_weights_share_the_requests_out() -> None:
 @pytest.mark.parametrize("balance", ["least_connections", "p2c"])
 async def test_a_busy_target_gets_no_more_than_its_share(balance: str) -> None:
     targets = [Upstream(), Upstream()]
-    for target in targets:
-        await target.start()
-    async with in_front(targets, balance=balance) as scene:
+    async with started(*targets), in_front(targets, balance=balance) as scene:
         for number in range(1, 7):  # none is answered
             await (await scene.client()).send(request())
             await eventually(lambda number=number: sum(p.open for p in pools(scene)) == number)
         assert [pool.active for pool in pools(scene)] == [3, 3]
-    for target in targets:
-        await target.stop()
 
 
 async def test_hash_sends_the_same_key_to_the_same_target() -> None:

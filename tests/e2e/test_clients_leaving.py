@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.answering import closed, eventually, in_front, nothing_open, pools, request
+from tests.e2e.answering import (
+    closed,
+    eventually,
+    in_front,
+    nothing_open,
+    pools,
+    request,
+    scripted,
+)
 from tests.e2e.stage import GET, OK, Connection, Stage, stage
 
 PUT = b"PUT /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"

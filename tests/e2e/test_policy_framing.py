@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.policy import (
+    CONTROL,
     SMUGGLED,
     check_error,
     end,
@@ -346,8 +347,8 @@ async def test_the_body_of_a_get_is_no_request() -> None:
         assert await target.exactly(len(SMUGGLED)) == SMUGGLED
         await target.send(OK)
         assert (await told(client)).status == 200
-        await client.close()
-        assert await target.rest() == b""
+        await client.send(CONTROL)
+        assert (await target.head()).startswith(b"GET /api/control ")
 
 
 async def test_a_body_without_a_length_is_the_next_request() -> None:

@@ -15,6 +15,7 @@ from tests.e2e.answering import (
     nothing_open,
     pools,
     request,
+    scripted,
     status_of,
     stays_open,
 )

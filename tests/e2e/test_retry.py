@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.answering import (
-    Answering,
     answering,
     body,
     eventually,
@@ -16,6 +15,7 @@ from tests.e2e.answering import (
     nothing_open,
     pools,
     request,
+    scripted,
     status,
 )
 from tests.e2e.stage import Upstream
@@ -102,14 +102,11 @@ async def test_a_body_that_was_not_kept_is_not_sent_again() -> None:
 
 
 async def test_silence_is_tried_again() -> None:
-    silent = Upstream()
-    await silent.start()
-    async with answering(b"good") as [good]:
-        settings = {"timeout": 0.1}
-        async with in_front([silent, good], settings=settings, **TWICE) as scene:
+    short = {"timeout": 0.1}
+    async with scripted() as silent, answering(b"good") as [good]:
+        async with in_front([silent, good], settings=short, **TWICE) as scene:
             assert [await body(scene) for _ in range(2)] == [b"good"] * 2
             await eventually(lambda: nothing_open(scene))
-    await silent.stop()
 
 
 async def test_attempts_counts_all_tries_and_the_last_answer_stands() -> None:
@@ -152,24 +149,14 @@ async def test_no_slot_is_lost_over_attempts(refusing: Upstream) -> None:
 
 
 async def test_attempts_do_not_mix_their_answers() -> None:
-    upstream, good = Upstream(), Answering(b"good")
-    await upstream.start()
-    await good.start()
-    async with in_front([upstream, good], **TWICE) as scene:
-        first = await scene.client()
-        await first.send(request())
-        if not good.heads and not await _asked(upstream, good):
-            await first.answer()
-            await first.send(request())
-        target = await upstream.accept()
-        await target.head()
-        await target.send(b"HTTP/1.1 503 No\r\nX-Bad: 1\r\nContent-Length: 9\r\n\r\nbad")
-        head, text = await first.answer()
-        assert b"X-Bad" not in head
-        assert text == b"good"
-    await good.stop()
-
-
-async def _asked(upstream: Upstream, good: Answering) -> bool:
-    await eventually(lambda: not upstream.idle or bool(good.heads))
-    return not upstream.idle
+    async with scripted() as bad, answering(b"good") as [good]:
+        async with in_front([bad, good], **TWICE) as scene:
+            await body(scene)  # turns are taken: one is the good one's
+            client = await scene.client()
+            await client.send(request())
+            target = await bad.accept()
+            await target.head()
+            await target.send(b"HTTP/1.1 503 No\r\nX-Bad: 1\r\nContent-Length: 9\r\n\r\nbad")
+            head, text = await client.answer()
+            assert b"X-Bad" not in head
+            assert text == b"good"

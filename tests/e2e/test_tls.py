@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.e2e.answering import Answering, answering, body, in_front, request, status
+from tests.e2e.answering import Answering, answering, body, in_front, request, started, status
 from tests.e2e.serving import serving
 from tests.e2e.stage import PATIENCE, Connection, Stage
 
@@ -41,11 +41,9 @@ async def secured(
     authority: trustme.CA, *names: str, **table: Any
 ) -> AsyncIterator[tuple[Stage, Answering]]:
     """A gateway before an `https://` target whose certificate has these names."""
-    upstream = Answering(b"secret")
-    await upstream.start(tls=server_side(authority, *names))
-    async with in_front([upstream], **table) as scene:
+    upstream = Answering(b"secret", tls=server_side(authority, *names))
+    async with started(upstream), in_front([upstream], **table) as scene:
         yield scene, upstream
-    await upstream.stop()
 
 
 # ---------------------------------------------------------------------------------- upstreams

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.answering import Answering, answering, body, in_front, request, status
+from tests.e2e.answering import Answering, answering, body, in_front, request, started, status
 from tests.e2e.stage import field
 
 
 async def test_a_unix_socket_is_an_upstream_like_any_other(tmp_path: Path) -> None:
-    upstream = Answering(b"here")
-    await upstream.start_at(str(tmp_path / "s"))
-    async with in_front(f"unix://{tmp_path}/s") as scene:
+    async with (
+        started(Answering(b"here"), at=tmp_path / "s") as [upstream],
+        in_front(f"unix://{tmp_path}/s") as scene,
+    ):
         assert [await body(scene, request(b"/a%2Fb?c")) for _ in range(2)] == [b"here"] * 2
         assert upstream.targets == [b"/a%2Fb?c"] * 2
         assert field(upstream.heads[0], b"host") == b"a"
         assert len(upstream.connections) == 1
-    await upstream.stop()
 
 
 async def test_a_host_of_its_own_is_localhost(tmp_path: Path) -> None:
-    upstream = Answering(b"here")
-    await upstream.start_at(str(tmp_path / "s"))
-    async with in_front(f"unix://{tmp_path}/s", route={"preserve_host": False}) as scene:
+    async with (
+        started(Answering(b"here"), at=tmp_path / "s") as [upstream],
+        in_front(f"unix://{tmp_path}/s", route={"preserve_host": False}) as scene,
+    ):
         assert await body(scene) == b"here"
         assert field(upstream.heads[0], b"host") == b"localhost"
-    await upstream.stop()
 
 
 async def test_a_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
@@ -36,36 +36,34 @@ async def test_a_socket_that_is_not_there_is_unavailable(tmp_path: Path) -> None
 
 
 async def test_a_socket_that_appears_later_is_found(tmp_path: Path) -> None:
-    upstream = Answering(b"here")
     async with in_front(f"unix://{tmp_path}/s") as scene:
         assert await status(scene) == 503
-        await upstream.start_at(str(tmp_path / "s"))
-        assert await body(scene) == b"here"
-    await upstream.stop()
+        async with started(Answering(b"here"), at=tmp_path / "s"):
+            assert await body(scene) == b"here"
 
 
 async def test_a_large_body_passes_both_ways(tmp_path: Path) -> None:
     data = bytes(range(251)) * 8000
-    upstream = Answering(data)
-    await upstream.start_at(str(tmp_path / "s"))
-    async with in_front(f"unix://{tmp_path}/s") as scene:
+    async with (
+        started(Answering(data), at=tmp_path / "s") as [upstream],
+        in_front(f"unix://{tmp_path}/s") as scene,
+    ):
         client = await scene.client()
         client.writer.write(request(method=b"PUT", body=data))
         assert (await client.answer())[1] == data
         assert upstream.bodies == [data]
-    await upstream.stop()
 
 
 async def test_a_unix_socket_is_checked_for_health(tmp_path: Path) -> None:
-    upstream = Answering(b"here")
-    await upstream.start_at(str(tmp_path / "s"))
     check = {"path": "/health", "interval": 0.05, "timeout": 0.05, "unhealthy_after": 1}
-    async with in_front(f"unix://{tmp_path}/s", health_check=check) as scene:
+    async with (
+        started(Answering(b"here"), at=tmp_path / "s") as [upstream],
+        in_front(f"unix://{tmp_path}/s", health_check=check) as scene,
+    ):
         upstream.status = 500
         while await status(scene) != 503:
             assert len(upstream.heads) < 10000
         assert b"/health" in upstream.targets
-    await upstream.stop()
 
 
 async def test_a_name_is_resolved() -> None:

@@ -16,14 +16,14 @@ def make_target(breaker: Breaker | None = None, url: str = "http://h:1", weight:
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("http://h:8001", Address("http", "h", 8001, None, b"h:8001", b"")),
-        ("http://h", Address("http", "h", 80, None, b"h", b"")),
-        ("http://H:80/", Address("http", "h", 80, None, b"h", b"")),
-        ("https://h:443", Address("https", "h", 443, None, b"h", b"")),
-        ("https://h:80/a/b/", Address("https", "h", 80, None, b"h:80", b"/a/b")),
-        ("http://[::1]:8001", Address("http", "::1", 8001, None, b"[::1]:8001", b"")),
-        ("http://10.0.0.1/a%2Fb", Address("http", "10.0.0.1", 80, None, b"10.0.0.1", b"/a%2Fb")),
-        ("unix:///run/a.sock", Address("unix", "localhost", 0, "/run/a.sock", b"localhost", b"")),
+        ("http://h:8001", Address("http", "h", 8001, None, b"h:8001")),
+        ("http://h", Address("http", "h", 80, None, b"h")),
+        ("http://H:80/", Address("http", "h", 80, None, b"h")),
+        ("https://h:443", Address("https", "h", 443, None, b"h")),
+        ("https://h:80", Address("https", "h", 80, None, b"h:80")),
+        ("http://[::1]:8001", Address("http", "::1", 8001, None, b"[::1]:8001")),
+        ("http://10.0.0.1", Address("http", "10.0.0.1", 80, None, b"10.0.0.1")),
+        ("unix:///run/a.sock", Address("unix", "localhost", 0, "/run/a.sock", b"localhost")),
     ],
 )
 def test_url_is_taken_apart_once(url: str, address: Address) -> None:
@@ -42,6 +42,7 @@ def test_url_is_taken_apart_once(url: str, address: Address) -> None:
         "http://s3cret@h",
         "http://s3cret:s3cret@h/base",
         "http://h?s3cret",
+        "http://h/base",
         "http://h/base?s3cret",
         "http://h/base#s3cret",
         "http://h/../base",
