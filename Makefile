@@ -46,8 +46,10 @@ format: install  ## put the code into the form that `check` wants
 smoke: install  ## import every module, start the gateway, ask /health, stop it
 	@$(BIN)/python .ci/smoke.py
 
-bench: install  ## the gateway and its peers side by side
+bench: install  ## the gateway and its peers side by side (as root, Debian's nginx, haproxy and wrk too)
 	@$(BOOTSTRAP) bench
+	@if [ "$$(id -u)" = 0 ] && ! (command -v nginx && command -v haproxy && command -v wrk) >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light haproxy wrk; fi
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 # Each file is compiled against the one before, so that all agree on every version. The addresses

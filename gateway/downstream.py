@@ -378,7 +378,8 @@ class Downstream(asyncio.Protocol):
         if self._paused:
             self.resume()
         if not keep_alive:
-            if self._state == WAIT and not self._held:
+            closes = exchange is not None and exchange.closes
+            if self._state == WAIT and not self._held and not closes:
                 self.close()
             else:  # what the client still sends would turn a close into a reset
                 self._linger()

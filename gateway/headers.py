@@ -16,7 +16,6 @@ from typing import Final
 from wsgiref.handlers import format_date_time
 
 from gateway.exchange import Exchange, Peer
-from gateway.http1.fields import without
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
 
@@ -96,9 +95,8 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
         extra = (*forwarded, *extra)
     else:
         address, proto, name = client.address_bytes, client.scheme, exchange.host
-    lines = head.lines
-    if head.traceparent is not None and exchange.traceparent is not head.traceparent:
-        lines = without(lines, {b"tracestate"})  # it belongs to what was dropped
+    if head.tracestate is not None and exchange.traceparent is head.traceparent:
+        extra = (*extra, *head.tracestate)  # else it belongs to what was dropped
     return (
         b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
         b"X-Forwarded-Host: %b\r\nX-Request-ID: %b\r\ntraceparent: %b\r\n\r\n"
@@ -107,7 +105,7 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
         path,
         exchange.query,
         host,
-        b"\r\n".join((*lines, *extra, b"")),
+        b"\r\n".join((*head.lines, *extra, b"")),
         address,
         proto,
         host if name is None else name,

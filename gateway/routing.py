@@ -16,7 +16,7 @@ from gateway.errors import BadRequest, MethodNotAllowed, NotFound
 from gateway.exchange import Route
 
 # A path with one of these may mean something else to whoever decodes and resolves it.
-SUSPICIOUS: Final = re.compile(rb"%|//|/[.;]|\.\.")
+SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\.\.|;")
 PORT: Final = re.compile(rb":[0-9]*\Z")
 BOUNDARY: Final = (b"/", b"")  # what may stand behind a prefix
 ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -109,7 +109,7 @@ def resolve(path: bytes) -> bytes:
             if segments:
                 segments.pop()
         elif bare not in (b"", b"."):
-            segments.append(segment)
+            segments.append(bare)
     end = b"/" if segments and bare in (b"", b".", b"..") else b""
     return b"/" + b"/".join(segments) + end
 

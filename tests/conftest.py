@@ -10,9 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests import servers
 from tests.servers import Server
+
+
+# A run of the suite is the same every time: a red build is a change's fault. For a search by hand,
+# `--hypothesis-profile=search`.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis_settings.register_profile(
+    "suite", derandomize=True, database=None, max_examples=100, **_COMMON
+)
+hypothesis_settings.register_profile("search", max_examples=5_000, print_blob=True, **_COMMON)
+hypothesis_settings.load_profile("suite")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

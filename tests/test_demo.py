@@ -213,3 +213,17 @@ def test_settings_of_a_file_hold_but_for_what_is_behind(tmp_path: Path) -> None:
     assert (made.port, made.timeout, made.workers) == (81, 7.0, 1)
     assert [route.name for route in made.routes] == ["orders", "catalog", "echo"]
     assert made.stores.redis is None
+
+
+def test_a_bad_file_is_refused_as_serve_does(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("prot: 80")
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--config", str(tmp_path / "own.yaml")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "prot: unknown key" in ended.stderr

@@ -193,7 +193,7 @@ def test_exchange_leaves_the_head_that_it_shares_as_it_was() -> None:
         headers.identify(made)
     assert [values(sent(made), b"tracestate") for made in (first, second)] == [[], []]
     assert first.traceparent != second.traceparent
-    assert head.lines == [b"tracestate: y"]
+    assert head.tracestate == [b"tracestate: y"]
 
 
 @given(grammar.requests)

@@ -43,6 +43,7 @@ ONCE: Final = 16  # passes, but two of them are refused: which one counts would 
 TRAILER: Final = 17
 DATE: Final = 18
 SERVER: Final = 19
+TRACESTATE: Final = 21  # passes if the traceparent does
 KEEP_ALIVE: Final = 20  # a Connection field that says this and nothing else
 
 Field = tuple[int, bytes]
@@ -76,7 +77,7 @@ class Lines(dict[bytes, Field | None]):
 
     LIMIT = 8192
     LONGEST = 256
-    FORGOTTEN = frozenset((COOKIE, ONCE, REQUEST_ID, TRACEPARENT))
+    FORGOTTEN = frozenset((COOKIE, ONCE, REQUEST_ID, TRACEPARENT, TRACESTATE))
 
     def __init__(self, kind_of: Callable[[bytes], int]) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ from gateway.http1.fields import (
     TE,
     TOKEN,
     TRACEPARENT,
+    TRACESTATE,
     TRANSFER_ENCODING,
     UPGRADE,
     HeadLimits,
@@ -78,6 +79,7 @@ REQUEST_KINDS: Final = {
     b"x-forwarded-host": FORWARDED_HOST,
     b"x-request-id": REQUEST_ID,
     b"traceparent": TRACEPARENT,
+    b"tracestate": TRACESTATE,
     b"cookie": COOKIE,
     b"authorization": ONCE,
     b"range": ONCE,
@@ -126,6 +128,7 @@ class RequestHead:
         "request_id",
         "te_trailers",
         "traceparent",
+        "tracestate",
         "upgrade",
     )
 
@@ -145,6 +148,7 @@ class RequestHead:
         self.te_trailers = False
         self.request_id: bytes | None = None
         self.traceparent: bytes | None = None
+        self.tracestate: list[bytes] | None = None
         self.forwarded_for: list[bytes] | None = None
         self.forwarded_proto: bytes | None = None
         self.forwarded_host: bytes | None = None
@@ -256,6 +260,8 @@ def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
     elif kind == TRACEPARENT:
         # Two of them cannot both be the parent: neither is (W3C Trace Context, 3.2).
         head.traceparent = value if head.traceparent is None else b""
+    elif kind == TRACESTATE:
+        head.tracestate = [*(head.tracestate or ()), line]
     elif kind == TE:
         head.te_trailers = head.te_trailers or b"trailers" in tokens(value)
     elif kind == EXPECT:

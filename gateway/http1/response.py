@@ -156,7 +156,7 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
         elif kind == TRANSFER_ENCODING:
             coding = value.lower() if coding is None else b""
         elif kind == TRAILER:
-            head.trailer = line
+            head.trailer = line if head.trailer is None else head.trailer + b"\r\n" + line
         elif kind == UPGRADE:
             head.upgrade = value.lower()
     if coding is not None and (coding != b"chunked" or length is not None or head.minor == 0):
@@ -168,7 +168,9 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
         head.length = CHUNKED
     elif length is not None:
         head.length = length
-    if named is not None:
+    if named is None:
+        head.upgrade = b""
+    else:
         if b"close" in named:
             head.keep_alive = False
         elif head.minor == 0:

@@ -136,7 +136,7 @@ class Relay:
             host = address.authority
         extra = way.via if exchange.head.plain else self._extra()
         connection.send(self, headers.upward(exchange, path, host, extra))
-        if self._ended and not self._kept:
+        if not exchange.head.length:
             connection.sent_all = True
             way.silence.start(self)
             return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +120,21 @@ async def scripted() -> AsyncIterator[Upstream]:
     """An upstream that the test speaks for."""
     async with started(Upstream()) as [upstream]:
         yield upstream
+
+
+@contextmanager
+def deaf_target() -> Iterator[str]:
+    """The URL of a target whose queue is full: nobody gets through, nobody is refused."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        queued = [socket.socket() for _ in range(4)]
+        for one in queued:
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for one in queued:
+            one.close()
 
 
 @asynccontextmanager

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.e2e.serving import Serving, serving
 from tests.e2e.stage import PATIENCE
@@ -83,41 +85,91 @@ def listening() -> Iterator[socket.socket]:
         yield server
 
 
+class Hops:
+    """Which hop is secured, by whose word."""
+
+    def __init__(self, secure: str, path: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        self._client = self._server = None
+        self.path = path
+        self.scheme = "http"
+        self.upstream: dict[str, object] = {}
+        self.settings: dict[str, object] = {}
+        if secure == "client":
+            issued.private_key_pem.write_to_path(path / "key.pem")
+            issued.cert_chain_pems[0].write_to_path(path / "cert.pem")
+            self.settings = {"tls": {"cert": f"{path}/cert.pem", "key": f"{path}/key.pem"}}
+            self._client = ssl.create_default_context()
+            authority.configure_trust(self._client)
+        if secure == "upstream":
+            authority.cert_pem.write_to_path(path / "ca.pem")
+            self.scheme = "https"
+            self.upstream = {"tls": {"ca": f"{path}/ca.pem"}}
+            self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            issued.configure_cert(self._server)
+
+    def accepted(self, server: socket.socket) -> socket.socket:
+        plain, _ = server.accept()
+        plain.settimeout(4 * PATIENCE)
+        return plain if self._server is None else self._server.wrap_socket(plain, server_side=True)
+
+    def connected(self, gateway: Serving) -> socket.socket:
+        plain = socket.create_connection(("127.0.0.1", gateway.port), 4 * PATIENCE)
+        if self._client is None:
+            return plain
+        return self._client.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+@pytest.fixture
+def hops(request: pytest.FixtureRequest, tmp_path: Path) -> Hops:
+    return Hops(getattr(request, "param", ""), tmp_path)
+
+
 @asynccontextmanager
-async def gateway_before(server: socket.socket, path: Path) -> AsyncIterator[Serving]:
-    target = f"http://127.0.0.1:{server.getsockname()[1]}"
-    routes = [{"prefix": "/", "target_url": target, "max_body_size": 0}]
-    async with serving(path / "g.yaml", routes=routes) as gateway:
-        with connected(gateway) as client:  # what is made on first use is made
+async def gateway_before(server: socket.socket, hops: Hops) -> AsyncIterator[Serving]:
+    target = f"{hops.scheme}://127.0.0.1:{server.getsockname()[1]}"
+    upstreams = {"slow": {"targets": [target], **hops.upstream}}
+    routes = [{"prefix": "/", "upstream": "slow", "max_body_size": 0}]
+    table = {"upstreams": upstreams, "routes": routes, **hops.settings}
+    async with serving(hops.path / "g.yaml", **table) as gateway:
+        with await asyncio.to_thread(
+            hops.connected, gateway
+        ) as client:  # what is made on first use is made
             client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
             await asyncio.to_thread(head_of, client)
         yield gateway
 
 
-def connected(gateway: Serving) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", gateway.port), 4 * PATIENCE)
-    client.settimeout(4 * PATIENCE)
-    return client
+SHAPES = pytest.mark.parametrize(
+    ("size", "chunks", "hops"),
+    [
+        pytest.param(GIB, False, "", id="length"),
+        pytest.param(GIB // 4, True, "", id="chunks"),
+        pytest.param(GIB // 8, False, "client", id="secure client"),
+        pytest.param(GIB // 8, False, "upstream", id="secure upstream"),
+    ],
+    indirect=["hops"],
+)
 
 
-@pytest.mark.parametrize(("size", "chunks"), [(GIB, False), (GIB // 4, True)])
-async def test_a_body_waits_for_its_slow_reader(size: int, chunks: bool, tmp_path: Path) -> None:
+@SHAPES
+async def test_a_body_waits_for_its_slow_reader(size: int, chunks: bool, hops: Hops) -> None:
     sent, received = Counted(), Counted()
 
     def answer() -> None:
-        source, _ = server.accept()
-        with source:
+        with hops.accepted(server) as source:
             head_of(source)
             source.sendall(b"HTTP/1.1 200 OK\r\n" + framing(size, chunks) + b"\r\n\r\n")
             sent.send(source, size, chunks)
             assert not source.recv(1)
 
     with listening() as server:
-        async with gateway_before(server, tmp_path) as gateway:
+        async with gateway_before(server, hops) as gateway:
             upstream = asyncio.create_task(asyncio.to_thread(answer))
             before = gateway.memory("VmRSS")
             gateway.forget_peak()
-            with connected(gateway) as client:
+            with await asyncio.to_thread(hops.connected, gateway) as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 await asyncio.to_thread(head_of, client)
                 assert await sent.stalls() < IN_BUFFERS
@@ -127,16 +179,13 @@ async def test_a_body_waits_for_its_slow_reader(size: int, chunks: bool, tmp_pat
             await upstream
 
 
-@pytest.mark.parametrize(("size", "chunks"), [(GIB, False), (GIB // 4, True)])
-async def test_an_upload_waits_for_its_slow_upstream(
-    size: int, chunks: bool, tmp_path: Path
-) -> None:
+@SHAPES
+async def test_an_upload_waits_for_its_slow_upstream(size: int, chunks: bool, hops: Hops) -> None:
     sent, received = Counted(), Counted()
     willing = threading.Event()
 
     def answer() -> None:
-        sink, _ = server.accept()
-        with sink:
+        with hops.accepted(server) as sink:
             head_of(sink)
             assert willing.wait(4 * PATIENCE)
             received.read(sink, size)
@@ -149,11 +198,11 @@ async def test_an_upload_waits_for_its_slow_upstream(
         return head_of(client)
 
     with listening() as server:
-        async with gateway_before(server, tmp_path) as gateway:
+        async with gateway_before(server, hops) as gateway:
             upstream = asyncio.create_task(asyncio.to_thread(answer))
             before = gateway.memory("VmRSS")
             gateway.forget_peak()
-            with connected(gateway) as client:
+            with await asyncio.to_thread(hops.connected, gateway) as client:
                 uploading = asyncio.create_task(asyncio.to_thread(upload, client))
                 assert await sent.stalls() < IN_BUFFERS
                 willing.set()
@@ -163,7 +212,7 @@ async def test_an_upload_waits_for_its_slow_upstream(
             await upstream
 
 
-async def test_many_slow_readers_cost_a_buffer_each(tmp_path: Path) -> None:
+async def test_many_slow_readers_cost_a_buffer_each(hops: Hops) -> None:
     readers = 20
     sent = [Counted() for _ in range(readers)]
 
@@ -175,11 +224,11 @@ async def test_many_slow_readers_cost_a_buffer_each(tmp_path: Path) -> None:
                 counted.send(source, GIB, chunks=False)
 
     with listening() as server:
-        async with gateway_before(server, tmp_path) as gateway:
+        async with gateway_before(server, hops) as gateway:
             before = gateway.memory("VmRSS")
             clients, answers = [], []
             for counted in sent:
-                client = connected(gateway)
+                client = hops.connected(gateway)
                 clients.append(client)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
                 client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

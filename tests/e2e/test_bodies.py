@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import socket
+from contextlib import suppress
 
 import pytest
 
 from tests.e2e.answering import body_of, closed, request
-from tests.e2e.stage import GET, OK, field, stage
+from tests.e2e.stage import GET, OK, PATIENCE, field, stage
 from tests.e2e.stage import fields as fields_of
 
+CODED = b"Transfer-Encoding: chunked\r\n"
 CHUNKED = b"POST /api/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -253,18 +257,49 @@ async def test_a_refusal_reaches_a_client_that_still_uploads() -> None:
         await closed(target)
 
 
-async def test_an_early_answer_leaves_a_connection_whose_upload_was_small() -> None:
+@pytest.mark.parametrize(
+    ("begun", "rest"),
+    [
+        (b"Content-Length: 4\r\n\r\nab", b"cd"),
+        (CODED + b"\r\n2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n"),
+    ],
+    ids=["length", "chunked"],
+)
+async def test_an_early_answer_leaves_a_connection_whose_upload_was_small(
+    begun: bytes, rest: bytes
+) -> None:
     async with stage() as scene:
         client = await scene.client()
-        await client.send(b"PUT /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        await client.send(b"PUT /api/x HTTP/1.1\r\nHost: a\r\n" + begun)
         target = await scene.upstream.accept()
         await target.head()
         await target.send(OK)
         assert (await client.answer())[1] == b"ok"
-        await client.send(b"cd" + GET)
+        await client.send(rest + GET)
         another = await scene.upstream.accept()  # that one was never told the end of its request
         assert (await another.head()).startswith(b"GET /api/x ")
         await closed(target)
+
+
+async def test_a_refusal_reaches_a_client_that_does_nothing_but_send() -> None:
+    async with stage(max_body_size=0) as scene:
+
+        def upload() -> bytes:
+            with socket.create_connection(("127.0.0.1", scene.port), PATIENCE) as client:
+                client.sendall(
+                    b"PUT /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n"
+                )
+                with suppress(ConnectionError):
+                    for _ in range(100):
+                        client.sendall(bytes(1 << 20))
+                return client.recv(1 << 16)
+
+        uploading = asyncio.create_task(asyncio.to_thread(upload))
+        target = await scene.upstream.accept()
+        await target.head()
+        await target.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        await target.close()
+        assert (await uploading).startswith(b"HTTP/1.1 403 No\r\n")
 
 
 async def test_a_long_early_answer_is_not_cut_by_the_end_of_its_request() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.e2e.answering import (
     closed,
+    deaf_target,
     eventually,
     in_front,
     nothing_open,
@@ -160,32 +161,17 @@ async def test_while_queued_for_a_connection(asked: bytes, leave: str) -> None:
         assert (await target.head()).startswith(b"GET")  # the one that left is never heard of
 
 
-@pytest.fixture
-async def deaf() -> AsyncIterator[str]:
-    """The URL of a target whose queue is full: nobody gets through, and nobody is refused."""
-    import socket
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        queued = [socket.socket() for _ in range(4)]
-        for one in queued:
-            one.setblocking(False)
-            one.connect_ex(listening.getsockname())
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for one in queued:
-            one.close()
-
-
 @LEAVING
 @pytest.mark.parametrize("asked", [GET, WHOLE, PUT], ids=["without a body", "with one", "half"])
-async def test_while_a_connection_is_being_made(asked: bytes, leave: str, deaf: str) -> None:
-    async with in_front(deaf, settings={"connect_timeout": 30}) as scene:
-        client = await scene.client()
-        await client.send(asked)
-        await soon(lambda: pools(scene)[0].open == 1)
-        await go(client, leave)
-        await soon(lambda: pools(scene)[0].open == 0)
+async def test_while_a_connection_is_being_made(asked: bytes, leave: str) -> None:
+    patient = {"connect_timeout": 30}
+    with deaf_target() as deaf:
+        async with in_front(deaf, settings=patient) as scene:
+            client = await scene.client()
+            await client.send(asked)
+            await soon(lambda: pools(scene)[0].open == 1)
+            await go(client, leave)
+            await soon(lambda: pools(scene)[0].open == 0)
 
 
 async def test_with_requests_pipelined_behind() -> None:

@@ -216,6 +216,18 @@ async def test_reloads_are_counted(tmp_path: Path) -> None:
     assert metrics.value("gateway_config_reloads_total", result="refused") == 1
 
 
+async def test_settings_that_change_while_others_are_being_read_are_read_too(
+    tmp_path: Path,
+) -> None:
+    async with answering() as upstream, running(tmp_path) as gateway:
+        gateway.write(routes=[route(upstream, f"/{number}") for number in range(1000)])
+        gateway.signal(signal.SIGHUP)
+        await asyncio.sleep(0.03)  # a thousand routes take longer; nothing tells how far it is
+        gateway.write(routes=[route(upstream, "/last")])
+        gateway.signal(signal.SIGHUP)
+        await gateway.event("reloaded", routes=1)
+
+
 async def test_many_reloads_under_traffic_lose_nobody(tmp_path: Path) -> None:
     async with answering() as upstream, running(tmp_path, routes=[route(upstream)]) as gateway:
         done = asyncio.Event()

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.answering import (
     answering,
     body,
+    deaf_target,
     eventually,
     in_front,
     nothing_open,
@@ -103,10 +104,24 @@ async def test_a_body_that_was_not_kept_is_not_sent_again() -> None:
 
 async def test_silence_is_tried_again() -> None:
     short = {"timeout": 0.1}
-    async with scripted() as silent, answering(b"good") as [good]:
-        async with in_front([silent, good], settings=short, **TWICE) as scene:
-            assert [await body(scene) for _ in range(2)] == [b"good"] * 2
-            await eventually(lambda: nothing_open(scene))
+    async with (
+        scripted() as silent,
+        answering(b"good") as [good],
+        in_front([silent, good], settings=short, **TWICE) as scene,
+    ):
+        assert [await body(scene) for _ in range(2)] == [b"good"] * 2
+        await eventually(lambda: nothing_open(scene))
+
+
+@pytest.mark.parametrize("asked", [request(), POST])
+async def test_a_connection_that_is_not_made_is_tried_elsewhere(asked: bytes) -> None:
+    short = {"connect_timeout": 0.1}
+    with deaf_target() as deaf:
+        async with (
+            answering(b"good") as [good],
+            in_front([], targets=[deaf, good.url], settings=short, **TWICE) as scene,
+        ):
+            assert [await body(scene, asked) for _ in range(2)] == [b"good"] * 2
 
 
 async def test_attempts_counts_all_tries_and_the_last_answer_stands() -> None:
@@ -149,14 +164,16 @@ async def test_no_slot_is_lost_over_attempts(refusing: Upstream) -> None:
 
 
 async def test_attempts_do_not_mix_their_answers() -> None:
-    async with scripted() as bad, answering(b"good") as [good]:
-        async with in_front([bad, good], **TWICE) as scene:
-            await body(scene)  # turns are taken: one is the good one's
-            client = await scene.client()
-            await client.send(request())
-            target = await bad.accept()
-            await target.head()
-            await target.send(b"HTTP/1.1 503 No\r\nX-Bad: 1\r\nContent-Length: 9\r\n\r\nbad")
-            head, text = await client.answer()
-            assert b"X-Bad" not in head
-            assert text == b"good"
+    async with (
+        scripted() as bad,
+        answering(b"good") as [good],
+        in_front([bad, good], **TWICE) as scene,
+    ):
+        client = await scene.client()
+        await client.send(request())
+        target = await bad.accept()
+        await target.head()
+        await target.send(b"HTTP/1.1 503 No\r\nX-Bad: 1\r\nContent-Length: 9\r\n\r\nbad")
+        head, text = await client.answer()
+        assert b"X-Bad" not in head
+        assert text == b"good"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.answering import eventually, pools, request, status_of
+from tests.e2e.answering import body_of, eventually, pools, request, status_of
 from tests.e2e.stage import GET, OK, Connection, Stage, stage
 
 
@@ -52,6 +52,39 @@ async def test_a_put_brings_its_body_again(how: str) -> None:
         fresh = await scene.upstream.accept()
         await fresh.head()
         assert await fresh.exactly(8) == b"the body"
+        await fresh.send(OK)
+        assert (await client.answer())[1] == b"ok"
+
+
+async def test_a_put_that_is_still_coming_goes_by_another_from_its_first_byte() -> None:
+    async with stage() as scene:
+        client, target = await warm(scene)
+        await client.send(b"PUT /api/x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf")
+        await target.head()
+        await target.exactly(4)
+        await target.close()
+        fresh = await scene.upstream.accept()
+        await fresh.head()
+        assert await fresh.exactly(4) == b"half"
+        await client.send(b"rest")
+        assert await fresh.exactly(4) == b"rest"
+        await fresh.send(OK)
+        assert (await client.answer())[1] == b"ok"
+
+
+async def test_chunks_that_are_still_coming_go_by_another_from_the_first() -> None:
+    async with stage() as scene:
+        client, target = await warm(scene)
+        await client.send(
+            b"PUT /api/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+        )
+        head = await target.head()
+        await target.until(b"half\r\n")
+        await target.close()
+        fresh = await scene.upstream.accept()
+        assert await fresh.head() == head
+        await client.send(b"4\r\nrest\r\n0\r\n\r\n")
+        assert await body_of(head, fresh.reader) == b"halfrest"
         await fresh.send(OK)
         assert (await client.answer())[1] == b"ok"
 

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.answering import closed, in_front, is_cut, request, status, status_of, stays_open
+from tests.e2e.answering import (
+    closed,
+    deaf_target,
+    in_front,
+    is_cut,
+    request,
+    status,
+    status_of,
+    stays_open,
+)
 from tests.e2e.stage import GET, OK, stage
 
 SHORT = 0.2
@@ -16,17 +25,8 @@ SHORT = 0.2
 
 @pytest.fixture
 def deaf() -> Iterator[str]:
-    """The URL of a target whose queue is full: the kernel drops who comes (listen(2))."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        queued = [socket.socket() for _ in range(4)]
-        for one in queued:
-            one.setblocking(False)
-            one.connect_ex(listening.getsockname())
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for one in queued:
-            one.close()
+    with deaf_target() as url:
+        yield url
 
 
 async def test_a_connection_that_is_not_made_in_time_is_a_timeout(deaf: str) -> None:

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.e2e.answering import Answering, answering, body, in_front, request, started, status
+from tests.e2e.answering import (
+    Answering,
+    answering,
+    body,
+    in_front,
+    is_cut,
+    request,
+    started,
+    status,
+)
 from tests.e2e.serving import serving
 from tests.e2e.stage import PATIENCE, Connection, Stage
 
@@ -138,6 +147,35 @@ async def test_a_large_body_passes_over_tls_both_ways(authority: trustme.CA, ca:
         client.writer.write(request(method=b"PUT", body=data))
         assert (await client.answer())[1] == data
         assert upstream.bodies == [data]
+
+
+@pytest.mark.parametrize(("polite", "minor"), [(True, 0), (True, 1), (False, 0), (False, 1)])
+async def test_an_end_that_was_not_said_securely_is_none(
+    polite: bool, minor: int, authority: trustme.CA, ca: str
+) -> None:
+    """Anybody on the way can forge the end of a connection, but not its closing alert."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nsome")
+        await reader.read(1)
+        if not polite:
+            writer.transport.abort()
+        writer.close()
+
+    tls = server_side(authority, "127.0.0.1")
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with in_front(url, tls={"ca": ca}) as scene:
+        client = await scene.client()
+        await client.send(b"PUT / HTTP/1.%d\r\nHost: a\r\nContent-Length: 1\r\n\r\n" % minor)
+        await client.until(b"some\r\n" if minor else b"some")
+        await client.send(b"x")  # the sign to end
+        if polite:
+            assert await client.exactly(5) == b"0\r\n\r\n" if minor else not await client.rest()
+        else:
+            await is_cut(client)
+    server.close()
 
 
 async def test_health_checks_use_the_upstreams_tls(authority: trustme.CA, ca: str) -> None:

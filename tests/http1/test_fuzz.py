@@ -36,6 +36,11 @@ def same_framing(ours: Message) -> Message:
     return Message(ours.first, fields, ours.body, ours.used)
 
 
+def agree(theirs: Message | None, ours: Message) -> bool:
+    """Of what has no end yet a peer may know already that it will be refused."""
+    return theirs == ours or (theirs is None and ours.used < 0)
+
+
 def forwarded(message: Message | None) -> bool:
     """Whether a request that reads so could go on to an upstream."""
     if message is None:
@@ -76,7 +81,7 @@ def test_head_that_is_taken_whole_is_taken_in_parts(data: bytes) -> None:
 def test_request_that_we_take_is_the_same_for_h11(data: bytes) -> None:
     ours = peers.our_request(data)
     if ours is not None and forwarded(ours):
-        assert peers.h11_request(data) == same_framing(ours)
+        assert agree(peers.h11_request(data), same_framing(ours))
 
 
 @given(grammar.requests)
@@ -86,14 +91,14 @@ def test_request_that_we_take_is_the_same_for_llhttp(
     ours = peers.our_request(data)
     if ours is not None and forwarded(ours) and ours.first[0] in peers.LLHTTP_METHODS:
         used = ours.used if ours.used >= 0 else len(data)
-        assert peers.llhttp_request(data[:used], loop) == ours
+        assert agree(peers.llhttp_request(data[:used], loop), ours)
 
 
 @given(grammar.answers, st.sampled_from([b"GET", b"GET", b"HEAD"]))
 def test_answer_that_we_take_is_the_same_for_h11(data: bytes, method: bytes) -> None:
     ours = peers.our_answer(data, method)
     if ours is not None and not repeats_its_length(ours):
-        assert peers.h11_answer(data, method, end=ours.used >= 0) == same_framing(ours)
+        assert agree(peers.h11_answer(data, method, end=ours.used >= 0), same_framing(ours))
 
 
 @given(grammar.answers, st.sampled_from([b"GET", b"GET", b"HEAD"]))
@@ -106,7 +111,7 @@ def test_answer_that_we_take_is_the_same_for_llhttp(
         return
     body = method != b"HEAD" and ours.first[0] not in (204, 304)
     used = ours.used if ours.used >= 0 else len(data)
-    assert peers.llhttp_answer(data[:used], body, ours.used >= 0, loop) == ours
+    assert agree(peers.llhttp_answer(data[:used], body, ours.used >= 0, loop), ours)
 
 
 def repeats_its_length(message: Message) -> bool:
@@ -164,9 +169,9 @@ def test_coding_that_was_tampered_with_is_refused_or_read_as_others_do(
     decoder = ChunkedDecoder()
     body, _ = decoded(split_at(coding, places), decoder)
     assert (body, decoder.done) == (ours.body, ours.used >= 0)
-    assert peers.h11_request(head + coding) == ours
+    assert agree(peers.h11_request(head + coding), ours)
     used = ours.used if decoder.done else len(head + coding)
-    assert peers.llhttp_request((head + coding)[:used], loop) == ours
+    assert agree(peers.llhttp_request((head + coding)[:used], loop), ours)
 
 
 @given(grammar.mutated(CODINGS.map(lambda coding: coding[0])), PLACES)

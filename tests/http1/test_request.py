@@ -287,7 +287,8 @@ def test_expectation_of_anything_else_fails() -> None:
 def test_names_of_request_and_trace_are_noted_and_stop_here() -> None:
     head = request(b"X-Request-Id: abc", b"TraceParent: 00-1", b"tracestate: a=1")
     assert (head.request_id, head.traceparent) == (b"abc", b"00-1")
-    assert head.lines == [b"tracestate: a=1"]
+    assert head.tracestate == [b"tracestate: a=1"]
+    assert head.lines == []
 
 
 @pytest.mark.parametrize("count", [2, 3])
