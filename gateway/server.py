@@ -61,6 +61,7 @@ class Worker:
         self._hurry = asyncio.Event()
         self._interrupted = False
         self._reloading: asyncio.Task[None] | None = None
+        self._changed = False  # told so since they were last read
         self._tls: ssl.SSLContext | None = None
 
     async def live(self) -> int:
@@ -100,8 +101,15 @@ class Worker:
         self._stopping.set()
 
     def _reload(self) -> None:
+        self._changed = True
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.get_running_loop().create_task(self._apply())
+            self._reloading = asyncio.get_running_loop().create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """Read the settings, and again when they changed while they were read."""
+        while self._changed:
+            self._changed = False
+            await self._apply()
 
     async def _apply(self) -> None:
         """Put new settings to work whole, or none of them."""

@@ -261,8 +261,8 @@ class Relay:
             lines.append(headers.KEEP_ALIVE_LINE)
         lines.append(b"\r\n")
         client.out.append(b"\r\n".join(lines))
-        if not (self._ended or head.keep_alive):
-            self._muted = True  # it has said that it will read no more of this request
+        if status >= 400 and not (self._ended or head.keep_alive):
+            self._muted = True  # it wants no more of this request (RFC 9112, 9.5)
 
     def _frame(self, head: ResponseHead, lines: list[bytes]) -> bool:
         """Frame a body whose length is not known; whether the connection outlives it."""

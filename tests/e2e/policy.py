@@ -52,7 +52,7 @@ class Told:
 async def told(client: Connection) -> Told:
     """The next answer."""
     head, body = await client.answer()
-    return Told(int(head.split(b" ", 2)[1]), head, body)
+    return Told(int(head[9:12]), head, body)
 
 
 def check_error(answer: Told, status: int) -> None:

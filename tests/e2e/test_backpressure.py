@@ -133,9 +133,8 @@ async def gateway_before(server: socket.socket, hops: Hops) -> AsyncIterator[Ser
     routes = [{"prefix": "/", "upstream": "slow", "max_body_size": 0}]
     table = {"upstreams": upstreams, "routes": routes, **hops.settings}
     async with serving(hops.path / "g.yaml", **table) as gateway:
-        with await asyncio.to_thread(
-            hops.connected, gateway
-        ) as client:  # what is made on first use is made
+        # What is made on first use is made now.
+        with await asyncio.to_thread(hops.connected, gateway) as client:
             client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
             await asyncio.to_thread(head_of, client)
         yield gateway

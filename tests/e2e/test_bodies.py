@@ -242,6 +242,23 @@ async def test_an_answer_comes_while_its_request_still_goes_up() -> None:
         await target.head()  # a request that was read to its end leaves both connections good
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_an_upstream_that_will_close_still_gets_all_of_the_request(version: bytes) -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(CHUNKED)
+        target = await scene.upstream.accept()
+        await target.head()
+        await target.send(version + b" 200 OK\r\nConnection: close\r\n\r\n")
+        await client.head()
+        for piece in (b"3\r\none\r\n", b"0\r\n\r\n"):
+            await client.send(piece)
+            assert await target.exactly(len(piece)) == piece
+        await target.send(b"thanks")
+        await target.close()
+        assert await client.until(b"0\r\n\r\n") == b"6\r\nthanks\r\n0\r\n\r\n"
+
+
 async def test_a_refusal_reaches_a_client_that_still_uploads() -> None:
     async with stage(max_body_size=0) as scene:
         client = await scene.client()
