@@ -16,7 +16,6 @@ from hypothesis import settings as hypothesis_settings
 from tests import servers
 from tests.servers import Server
 
-
 # A run of the suite is the same every time: a red build is a change's fault. For a search by hand,
 # `--hypothesis-profile=search`.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

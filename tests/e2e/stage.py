@@ -159,9 +159,7 @@ def settings(upstream: Upstream, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def stage(
-    upstream: Upstream | None = None, /, **changes: Any
-) -> AsyncIterator[Stage]:
+async def stage(upstream: Upstream | None = None, /, **changes: Any) -> AsyncIterator[Stage]:
     """A gateway on a free port. `changes` are settings; `routes=[...]` replaces the one route."""
     own = upstream is None
     if upstream is None:
