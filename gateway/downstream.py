@@ -409,7 +409,8 @@ class Downstream(asyncio.Protocol):
         self._left = LINGER_BYTES
         self._wait(self.front.linger)
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # a client that is gone already
+                self._transport.write_eof()
         else:  # TLS has no half close
             self._transport.close()
 

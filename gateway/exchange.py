@@ -22,9 +22,20 @@ class Peer:
     trusted: bool = False
     scheme: bytes = b"http"
     address_bytes: bytes = b""
+    forwarded: bytes = b""  # what goes upstream of it, up to the host's name
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "address_bytes", self.address.encode())
+        address = self.address.encode()
+        object.__setattr__(self, "address_bytes", address)
+        object.__setattr__(self, "forwarded", forwarded_lines(address, self.scheme))
+
+
+def forwarded_lines(address: bytes, scheme: bytes) -> bytes:
+    """Who asks, over what, and (the host's name is to follow) by what name."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (
+        address,
+        scheme,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from time import time
 from typing import Final
 from wsgiref.handlers import format_date_time
 
-from gateway.exchange import Exchange, Peer
+from gateway.exchange import Exchange, forwarded_lines
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
 
@@ -38,24 +38,23 @@ PAGE: Final = 128
 _names: Final[list[tuple[bytes, bytes]]] = []
 
 
-def draw() -> tuple[bytes, bytes]:
+def _draw() -> tuple[bytes, bytes]:
     """A random name for a request (or trace), and the `traceparent` of a trace that it begins.
 
     From the system's generator, a page at a time: a system call each would cost more than all
     else that is done for a name.
     """
-    if not _names:
-        digits = urandom(24 * PAGE).hex().encode()
-        for at in range(0, 48 * PAGE, 48):
-            name, span = digits[at : at + 32], digits[at + 32 : at + 48]
-            _names.append((name, b"00-%b-%b-01" % (name, span)))
+    digits = urandom(24 * PAGE).hex().encode()
+    for at in range(0, 48 * PAGE, 48):
+        name, span = digits[at : at + 32], digits[at + 32 : at + 48]
+        _names.append((name, b"00-%b-%b-01" % (name, span)))
     return _names.pop()
 
 
 def identify(exchange: Exchange) -> None:
     """Name the request and its place in a trace: as the client said, or anew."""
     head = exchange.head
-    name, trace = draw()
+    name, trace = _names.pop() if _names else _draw()
     given, parent = head.request_id, head.traceparent
     exchange.trace_id = name
     if parent is not None:
@@ -89,39 +88,37 @@ def believe(exchange: Exchange, trusted: Networks) -> None:
 def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes]) -> bytes:
     """The head that goes upstream; `extra` are lines such as the framing's."""
     head = exchange.head
-    client = exchange.client.peer
-    if client.trusted:
-        address, proto, name, forwarded = _passed_on(exchange, client)
-        extra = (*forwarded, *extra)
-    else:
-        address, proto, name = client.address_bytes, client.scheme, exchange.host
+    peer = exchange.client.peer
+    name = host if exchange.host is None else exchange.host
+    forwarded = peer.forwarded
+    if peer.trusted:
+        forwarded, name, more = _passed_on(exchange, name)
+        extra = (*more, *extra)
     if head.tracestate is not None and exchange.traceparent is head.traceparent:
         extra = (*extra, *head.tracestate)  # else it belongs to what was dropped
     return (
-        b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-        b"X-Forwarded-Host: %b\r\nX-Request-ID: %b\r\ntraceparent: %b\r\n\r\n"
+        b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b%b%b%b\r\nX-Request-ID: %b\r\ntraceparent: %b\r\n\r\n"
     ) % (
         head.method,
         path,
         exchange.query,
         host,
-        b"\r\n".join((*head.lines, *extra, b"")),
-        address,
-        proto,
-        host if name is None else name,
+        head.text,
+        b"\r\n".join((*extra, b"")) if extra else b"",
+        forwarded,
+        name,
         exchange.request_id,
         exchange.traceparent,
     )
 
 
-def _passed_on(
-    exchange: Exchange, peer: Peer
-) -> tuple[bytes, bytes, bytes | None, Sequence[bytes]]:
+def _passed_on(exchange: Exchange, name: bytes) -> tuple[bytes, bytes, Sequence[bytes]]:
     """What a trusted peer said of the client, its own address added."""
-    head = exchange.head
-    address = b", ".join((*(head.forwarded_for or ()), peer.address_bytes))
-    proto = head.forwarded_proto or peer.scheme
-    return address, proto, head.forwarded_host or exchange.host, head.forwarded or ()
+    head, peer = exchange.head, exchange.client.peer
+    before = [value for value in head.forwarded_for or () if value]
+    address = b", ".join((*before, peer.address_bytes))
+    forwarded = forwarded_lines(address, head.forwarded_proto or peer.scheme)
+    return forwarded, head.forwarded_host or name, head.forwarded or ()
 
 
 def cookie(head: RequestHead, name: bytes) -> bytes:
@@ -134,18 +131,17 @@ def cookie(head: RequestHead, name: bytes) -> bytes:
     return b""
 
 
-def downward(exchange: Exchange, head: ResponseHead) -> list[bytes]:
-    """The lines of an answer's head for the client, without framing."""
-    lines = [
-        head.first,
-        *head.lines,
-        b"X-Request-ID: " + exchange.request_id,
-    ]
+def downward(exchange: Exchange, head: ResponseHead, *more: bytes) -> bytes:
+    """An answer's head for the client; `more` are lines such as the framing's."""
     if not head.dated:
-        lines.append(date_line())
+        more = (*more, date_line())
     if not head.named:
-        lines.append(SERVER_LINE)
-    return lines
+        more = (*more, SERVER_LINE)
+    return b"%bX-Request-ID: %b\r\n%b\r\n" % (
+        head.text,
+        exchange.request_id,
+        b"\r\n".join((*more, b"")) if more else b"",
+    )
 
 
 class _Clock:

@@ -17,7 +17,7 @@ import orjson
 from gateway import headers
 from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, PayloadTooLarge
 from gateway.exchange import Exchange, Response
-from gateway.http1.request import ABSOLUTE, HOST_VALUE, without_userinfo
+from gateway.http1.request import ABSOLUTE, is_host, without_userinfo
 from gateway.routing import Table
 from gateway.telemetry.requests import RouteMetrics
 
@@ -82,10 +82,12 @@ class Pipeline:
         exchange.path = without_userinfo(exchange.path)
         if match is None:
             raise BadRequest("the target is no path", closes=False)
-        authority, rest = match.groups()
-        if not authority or HOST_VALUE.fullmatch(authority) is None:
+        scheme, authority, rest = match.groups()
+        if not authority or not is_host(authority):
             raise BadRequest("the target's authority is malformed", closes=False)
-        if head.host is not None and head.host.lower() != authority.lower():
+        port = b":443" if scheme.lower() == b"https" else b":80"
+        named, meant = ((h or b"").lower().removesuffix(port) for h in (head.host, authority))
+        if head.host is not None and named != meant:
             raise BadRequest("the target and Host name different hosts", closes=False)
         exchange.host = authority
         path, mark, query = (rest or b"/").partition(b"?")

@@ -47,14 +47,9 @@ class Table:
         Raises `NotFound`; `MethodNotAllowed` where other methods are taken; `BadRequest` for a
         path that would be another route's once it is decoded and its dots are resolved.
         """
-        route = self._find(path, host, method)
         if SUSPICIOUS.search(path) is not None:
-            self._check(path, host, method, route)
-        return route
-
-    def _find(self, path: bytes, host: bytes | None, method: bytes) -> Route:
-        candidates = self._exact.get(path)
-        if candidates is None:
+            return self._check(path, host, method)
+        if path not in self._exact:
             for length, prefixes in self._prefixes:
                 candidates = prefixes.get(path[:length])
                 if candidates is not None and path[length : length + 1] in BOUNDARY:
@@ -62,9 +57,9 @@ class Table:
                     if not wanted and route.methods is None:
                         return route  # it takes all: no other one is asked
                     break
-        return self._choose_among_all(path, host, method)
+        return self._find(path, host, method)
 
-    def _choose_among_all(self, path: bytes, host: bytes | None, method: bytes) -> Route:
+    def _find(self, path: bytes, host: bytes | None, method: bytes) -> Route:
         allowed: set[bytes] = set()
         candidates = self._exact.get(path)
         if candidates is not None:
@@ -82,7 +77,8 @@ class Table:
             raise MethodNotAllowed(fields=(b"Allow: " + b", ".join(sorted(allowed)),))
         raise NotFound
 
-    def _check(self, path: bytes, host: bytes | None, method: bytes, route: Route) -> None:
+    def _check(self, path: bytes, host: bytes | None, method: bytes) -> Route:
+        route = self._find(path, host, method)
         meant = resolve(path)
         if b"\0" in meant:
             raise BadRequest("the path holds NUL", closes=False)
@@ -92,6 +88,7 @@ class Table:
             same = False
         if not same:
             raise BadRequest("the path leaves its route when it is resolved", closes=False)
+        return route
 
 
 def resolve(path: bytes) -> bytes:

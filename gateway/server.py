@@ -84,6 +84,7 @@ class Worker:
             acceptor.start()
         pulse = loop.create_task(self._beat(gateway))
         gc.collect()
+        gc.set_threshold(10_000, 20, 20)  # requests leave no cycles: look for them seldom
         gc.freeze()  # what lives as long as the process need not be looked at again
         ports = sorted({s.getsockname()[1] for s in self._sockets if s.family != socket.AF_UNIX})
         gateway.log.info("worker_started", slot=self._slot, ports=ports)

@@ -238,19 +238,22 @@ def test_answer_goes_down_with_its_lines_and_the_requests_name() -> None:
     made = exchange(b"X-Request-ID: mine")
     headers.identify(made)
     head = response(b"Date: then", b"Server: theirs", b"A:  1", b"X-Request-ID: theirs")
-    assert headers.downward(made, head) == [
+    assert headers.downward(made, head, b"Connection: close").split(b"\r\n") == [
         b"HTTP/1.1 200 OK",
         b"Date: then",
         b"Server: theirs",
         b"A:  1",
         b"X-Request-ID: mine",
+        b"Connection: close",
+        b"",
+        b"",
     ]
 
 
 def test_answer_without_date_and_server_gets_ours() -> None:
     made = exchange()
     headers.identify(made)
-    lines = headers.downward(made, response())
+    lines = headers.downward(made, response()).split(b"\r\n")
     assert values(lines, b"server") == [b"gateway"]
     assert len(values(lines, b"date")) == 1
 

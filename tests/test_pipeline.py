@@ -161,7 +161,7 @@ def test_target_without_a_path_is_the_root(target: bytes) -> None:
 @pytest.mark.parametrize(
     "target",
     [b"p", b"*", b"http:/p", b"http:///p", b"http://b.example/p", b"ftp://a.example/p",
-     b"http://u@a.example/p", b"http://a.example:80/p", b"?", b"a.example:80"],
+     b"http://u@a.example/p", b"http://a.example:81/p", b"?", b"a.example:80"],
 )  # fmt: skip
 def test_target_of_another_form_is_a_bad_request(target: bytes) -> None:
     stage = Stage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 from gateway.errors import (
@@ -51,9 +52,10 @@ from gateway.http1.fields import (
 REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb"{1,32}+) ([!-\"$-\[\]-~]++) HTTP/1\.([01])\r\n")
 METHOD: Final = re.compile(TOKEN + rb"{1,32}")
 HOST_VALUE: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*+)(?::[0-9]{0,5}+)?"
+    rb"(?:\[([0-9A-Fa-f:.]++)\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*+)"
+    rb"(?::(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|0*+[0-5]?[0-9]{0,4}))?"
 )
-ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)([/?].*+)?")
+ABSOLUTE: Final = re.compile(rb"((?i:https?))://([^/?]*+)([/?].*+)?")
 USERINFO: Final = re.compile(rb"//[^/?]*@")
 STANDARD_METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
@@ -86,16 +88,33 @@ REQUEST_KINDS: Final = {
 }
 
 
+LOOK_ALIKE: Final = frozenset((b"x-real-ip", b"x-request-id"))
+
+
+def is_host(value: bytes) -> bool:
+    """Whether this may stand in Host or as a target's authority (RFC 3986, 3.2.2)."""
+    match = HOST_VALUE.fullmatch(value)
+    if match is None:
+        return False
+    if match[1] is None:
+        return True
+    try:
+        ip_address(match[1].decode())
+    except ValueError:
+        return False
+    return True
+
+
 def kind_of(name: bytes) -> int:
     """What a request's field means; look-alikes with `_` count as what they look like."""
     kind = REQUEST_KINDS.get(name)
     if kind is not None:
         return kind
-    dashed = name.replace(b"_", b"-")
-    if dashed.startswith(b"x-forwarded-") or dashed in (b"forwarded", b"x-real-ip"):
+    if name.startswith(b"x-forwarded-"):
         return FORWARDED
-    if dashed == b"x-request-id":
-        return HOP
+    dashed = name.replace(b"_", b"-")
+    if dashed != name and (dashed in LOOK_ALIKE or dashed.startswith(b"x-forwarded-")):
+        return HOP  # whoever sent it: to a WSGI server it is the real one
     return ONCE if name.startswith(b"if-") else PLAIN
 
 
@@ -127,6 +146,7 @@ class RequestHead:
         "received",
         "request_id",
         "te_trailers",
+        "text",
         "traceparent",
         "tracestate",
         "upgrade",
@@ -138,6 +158,7 @@ class RequestHead:
         self.block = block  # all lines, as they came
         self.received = block.split(b"\r\n") if block else []
         self.lines: list[bytes] = []  # those that pass
+        self.text = b""  # the same, each with its line end
         self.host: bytes | None = None
         self.length = 0
         self.keep_alive = minor == 1
@@ -190,6 +211,7 @@ def parse_request(
     if (size > limits.quick or len(received) > limits.count) and too_large(received, limits):
         raise HeaderFieldsTooLarge
     _sort(head)
+    head.text = b"\r\n".join((*head.lines, b""))
     return head, target
 
 
@@ -210,7 +232,7 @@ def _sort(head: RequestHead) -> None:
         if kind == HOST:
             if head.host is not None:
                 raise BadRequest("there is more than one Host")
-            if HOST_VALUE.fullmatch(value) is None:
+            if not is_host(value):
                 raise BadRequest("the Host is malformed")
             head.host = value
         elif kind == KEEP_ALIVE:

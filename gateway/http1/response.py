@@ -74,6 +74,7 @@ class ResponseHead:
         "minor",
         "named",
         "status",
+        "text",
         "trailer",
         "upgrade",
     )
@@ -91,6 +92,7 @@ class ResponseHead:
         self.dated = False
         self.named = False  # a Server field came
         self.lines: list[bytes] = []
+        self.text = b""  # the status line and those lines, each with its line end
 
 
 def parse_response(
@@ -119,6 +121,7 @@ def parse_response(
         _sort(head, lines, method)
     except BadRequest:
         raise UpstreamProtocolError from None
+    head.text = b"\r\n".join((first, *head.lines, b""))
     return head
 
 

@@ -67,25 +67,26 @@ class Relay:
     )
 
     def __init__(self, forwarding: Forwarding, exchange: Exchange) -> None:
+        head = exchange.head
         self._way = forwarding
         self._service = forwarding.service
         self._exchange = exchange
         self._client = exchange.client
-        self.method = exchange.head.method
-        self._attempt = 0
+        self.method = head.method
+        self._attempt = 1
         self._tried: tuple[Target[Connection], ...] = ()
         self._target: Target[Connection] | None = None
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._since = 0.0
-        self._ended = not exchange.head.length
-        self._kept: list[Piece] | None = None if self._ended else []
-        self._kept_size = 0
-        self._begun = self._chunks = self._fresh = self._muted = False
-        self._keep = False
-        self._trailers = False
+        self._begun = self._chunks = self._fresh = False
+        self._kept: list[Piece] | None = None
+        self._ended = True
+        if head.length:
+            self._ended = self._muted = False
+            self._kept = []
+            self._kept_size = 0
         exchange.client.sink = self
-        budget = self._service.upstream.retries.budget
+        budget = self._service.budget
         if budget is not None:
             budget.deposit(exchange.started)
         self.attempt(exchange.started)
@@ -103,7 +104,6 @@ class Relay:
         target.started(now)
         self._target = target
         self._since = now
-        self._attempt += 1
         connection = target.pool.take()
         if connection is not None and connection.usable and not self._fresh:
             self._send(target, connection)
@@ -230,14 +230,13 @@ class Relay:
 
     def informed(self, head: ResponseHead) -> None:
         if self._exchange.head.minor and not self._begun:
-            lines = (head.first, *head.lines, b"\r\n")
-            self._client.out.append(b"\r\n".join(lines))
+            self._client.out.append(head.text + b"\r\n")
 
     def answered(self, head: ResponseHead) -> None:
         service, exchange, target = self._service, self._exchange, self._target
         assert target is not None
         now = monotonic()
-        service.metrics.duration.observe(now - self._since)
+        service.observe(now - self._since)
         status = head.status
         if status in RETRYABLE_STATUS:
             self._tell_breaker(f"status {status}")
@@ -249,32 +248,29 @@ class Relay:
         self._begun = True
         self._kept = None
         exchange.status = status
-        lines = headers.downward(exchange, head)
         request, client = exchange.head, self._client
         keep = request.keep_alive and not client.front.draining
+        more: tuple[bytes, ...] = ()
         if head.length < 0:
-            keep = self._frame(head, lines) and keep
+            keep = keep and request.minor == 1  # RFC 9112, 6.3: to HTTP/1.0 only the end is one
+            more = self._frame(head)
         self._keep = keep
         if not keep:
-            lines.append(headers.CLOSE_LINE)
+            more = (*more, headers.CLOSE_LINE)
         elif not request.minor:
-            lines.append(headers.KEEP_ALIVE_LINE)
-        lines.append(b"\r\n")
-        client.out.append(b"\r\n".join(lines))
+            more = (*more, headers.KEEP_ALIVE_LINE)
+        client.out.append(headers.downward(exchange, head, *more))
         if status >= 400 and not (self._ended or head.keep_alive):
             self._muted = True  # it wants no more of this request (RFC 9112, 9.5)
 
-    def _frame(self, head: ResponseHead, lines: list[bytes]) -> bool:
-        """Frame a body whose length is not known; whether the connection outlives it."""
+    def _frame(self, head: ResponseHead) -> tuple[bytes, ...]:
+        """Frame a body whose length is not known: the lines that say how."""
         request = self._exchange.head
         if not request.minor:
-            return False  # RFC 9112, 6.3: to HTTP/1.0, only the connection's end is one
+            return ()
         self._chunks = True
-        lines.append(headers.CHUNKED_LINE)
-        if head.trailer is not None:
-            lines.append(head.trailer)
         self._trailers = head.trailer is not None or request.te_trailers
-        return True
+        return (headers.CHUNKED_LINE, *((head.trailer,) if head.trailer is not None else ()))
 
     def switched(self, head: ResponseHead, rest: bytes) -> None:
         way, exchange, connection = self._way, self._exchange, self._connection
@@ -289,8 +285,7 @@ class Relay:
         if target is not None and target.breaker is not None:
             target.breaker.succeeded(monotonic(), self._since)
         exchange.status = 101
-        lines = (*headers.downward(exchange, head), headers.UPGRADE_LINES, b"\r\n")
-        self._client.out.append(b"\r\n".join(lines))
+        self._client.out.append(headers.downward(exchange, head, headers.UPGRADE_LINES))
         self._client.flush()
         tunnel = Tunnel(
             exchange, self._client, connection, way.websocket, way.websocket_idle,
@@ -365,6 +360,7 @@ class Relay:
 
     def _try_again(self, stale: bool = False) -> None:
         target = self._target
+        self._attempt += 1
         self._service.metrics.retries.inc()
         self._end_attempt()
         if stale:  # the next idle one may be as stale: this time, a new one

@@ -45,6 +45,8 @@ class Service:
         self.upstream = upstream
         self.dialers = dialers
         self.metrics = metrics
+        self.observe = metrics.duration.observe  # seconds until an answer's head
+        self.budget = upstream.retries.budget
         self.key = key
 
 

@@ -22,7 +22,7 @@ from gateway.telemetry.events import redacted_text
 SPECIAL: Final = re.compile(rb"[^ !#-\[\]-~]")
 
 _LINE: Final = (
-    b'%b%b","method":"%b","path":"%b",%b,"status_code":%d,"duration_ms":%.3f,'
+    b'%b%b","method":"%b","path":"%b",%b%b%b,"status_code":%d,"duration_ms":%.3f,'
     b'"client_ip":"%b","bytes_sent":%d,"trace_id":"%b"}\n'
 )
 
@@ -61,13 +61,11 @@ class AccessLog:
         if not self._from <= now < self._until:
             self._tick(now)
         method, path = exchange.head.method, exchange.path
-        target = exchange.target_fields
-        if target:
-            target = b'%b%b"' % (target, exchange.sent_path)
+        target, sent, quote = exchange.target_fields, exchange.sent_path, b'"'
+        if not target:
+            target, sent, quote = NO_TARGET, b"", b""
         if SPECIAL.search(path) is not None:
-            path = _escaped(path)
-            if target:
-                target = b'%b%b"' % (exchange.target_fields, _escaped(exchange.sent_path))
+            path, sent = _escaped(path), _escaped(sent)
         self._write(
             _LINE
             % (
@@ -75,7 +73,9 @@ class AccessLog:
                 exchange.request_id,
                 method,
                 path,
-                target or NO_TARGET,
+                target,
+                sent,
+                quote,
                 exchange.status,
                 seconds * 1000,
                 exchange.client_ip,

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from tests.e2e.stage import PATIENCE, Connection, Stage, field, fields
 
@@ -42,7 +42,7 @@ class Told:
 
     @property
     def error(self) -> dict[str, Any]:
-        return json.loads(self.body)
+        return cast(dict[str, Any], json.loads(self.body))
 
     @property
     def closes(self) -> bool:

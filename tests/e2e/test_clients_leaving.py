@@ -211,3 +211,14 @@ async def test_a_client_that_leaves_behind_its_answer_leaves_the_connection() ->
         another = await scene.client()
         await another.send(GET)
         await target.head()
+
+
+async def test_who_says_that_nothing_more_comes_counts_as_gone() -> None:
+    """As nginx, Envoy and Go's server have it: half an end cannot be told from a whole one."""
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(GET)
+        target = await scene.upstream.accept()
+        await target.head()
+        client.writer.write_eof()
+        await is_over(target, scene)

@@ -69,7 +69,7 @@ async def asking(
             {"name": "slow", "prefix": "/slow", "target_url": silent.upstream.url, "timeout": 0.1},
             {"name": "bad", "prefix": "/bad", "target_url": bad.upstream.url},
         ]
-        limits = {"head_timeout": 0.1}
+        limits = {"head_timeout": 0.1} if status == 408 else {}
         async with stage(routes=routes, limits=limits, max_body_size=50) as scene:
             if status == 500:
                 route_of(scene).endpoint = Broken()

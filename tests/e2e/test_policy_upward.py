@@ -226,6 +226,7 @@ async def test_a_peer_outside_the_trusted_networks_is_not_believed() -> None:
          b"1.2.3.4, 5.6.7.8, 127.0.0.1"),
         ([b"X-Forwarded-For: 2001:db8::1"], b"2001:db8::1, 127.0.0.1"),
         ([b"X-Forwarded-For: unknown"], b"unknown, 127.0.0.1"),
+        ([b"X-Forwarded-For:"], b"127.0.0.1"),  # RFC 9110, 5.6.1.1: no empty elements are sent
         ([b"Connection: X-Forwarded-For", b"X-Forwarded-For: 1.2.3.4"], b"1.2.3.4, 127.0.0.1"),
     ],
 )  # fmt: skip
