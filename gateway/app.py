@@ -127,9 +127,10 @@ class Gateway:
         )
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Request-ID"] = exchange_of(request).request_id.decode()
+        exchange = exchange_of(request)
+        response.headers["X-Request-ID"] = exchange.request_id.decode()
         response.headers["Server"] = "gateway"
-        if self.front.draining:
+        if self.front.draining or not exchange.client.received_all:
             response.force_close()
             response.headers["Connection"] = "close"  # the hook comes after aiohttp wrote its own
 

@@ -89,6 +89,10 @@ class Client(Protocol):
     @property
     def front(self) -> Drains: ...
 
+    @property
+    def received_all(self) -> bool:
+        """Whether the request's body has been read to its end."""
+
     def accompany(self, companion: asyncio.Protocol) -> None:
         """Let another protocol write to the same transport; it hears of the connection's end."""
 

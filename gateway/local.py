@@ -84,7 +84,9 @@ class Local:
         exchange.status = response.status
         length = response.content_length
         exchange.body_sent = response.body_length if length is None else length
-        self._client.finish(bool(response.keep_alive) and not reset)
+        # A body that is still to come would go to a handler that has ended.
+        keep = bool(response.keep_alive) and not reset and self._client.received_all
+        self._client.finish(keep)
 
 
 class Application:

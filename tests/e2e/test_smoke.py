@@ -31,3 +31,13 @@ async def test_an_endpoint_of_its_own_and_an_upstream_share_a_connection() -> No
         assert (await client.answer())[1] == b"ok"
         await client.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await client.answer())[0].startswith(b"HTTP/1.1 200")
+
+
+async def test_an_endpoint_of_its_own_does_not_wait_for_a_body_that_it_has_no_use_for() -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        head, _ = await client.answer()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert field(head, b"connection") == b"close"
+        assert await client.rest() == b""
