@@ -52,6 +52,7 @@ HOLDING: Final = (WAIT, HEAD)
 # connection's sake; beyond, closing it is cheaper for both.
 SKIP_BYTES: Final = 65536
 LINGER_BYTES: Final = 1 << 20
+SMALL: Final = 2048  # bytes of a body that are cheaper to copy behind their head than to gather
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -202,7 +203,12 @@ class Downstream(asyncio.Protocol):
             self._seen = 0
             self._held = data[end + 4 :]
             self._last = head
-            self._take(head, target)
+            exchange = self.exchange = Exchange(self, head, target)
+            if head.length:
+                self._take_with_body(exchange, head)
+            else:
+                self._state = WAIT
+                front.pipeline.handle(exchange)
             data = self._held
             if not data or self._state != HEAD or self.full:
                 break  # a client that takes no answers gets no further ones
@@ -225,15 +231,9 @@ class Downstream(asyncio.Protocol):
         if timer is not None:
             timer.start(self)
 
-    def _take(self, head: RequestHead, target: bytes) -> None:
-        exchange = self.exchange = Exchange(self, head, target)
-        length = head.length
-        if not length:
-            self._state = WAIT
-            self.front.pipeline.handle(exchange)
-            return
+    def _take_with_body(self, exchange: Exchange, head: RequestHead) -> None:
         self._state = BODY
-        self._left = length
+        self._left = length = head.length
         self._taken = self._window = 0
         self._expecting = head.expect
         self._decoder = None
@@ -338,6 +338,8 @@ class Downstream(asyncio.Protocol):
         out = self.out
         if len(out) == 1:
             self._transport.write(out[0])
+        elif len(out) == 2 and len(out[1]) <= SMALL:
+            self._transport.write(b"".join(out))
         elif out:
             self._transport.writelines(out)
         out.clear()

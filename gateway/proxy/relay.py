@@ -311,7 +311,9 @@ class Relay:
     def completed(self, trailers: Sequence[bytes]) -> None:
         self._way.silence.stop(self)
         self._connection = None
-        self._close_target()
+        target, self._target = self._target, None
+        if target is not None:
+            target.ended()
         if self._chunks:
             self._client.out.append(self._last_chunk(trailers))
         self._client.finish(self._keep)

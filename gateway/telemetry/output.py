@@ -1,8 +1,8 @@
 """Standard output for log lines: the event loop never waits for whoever reads them.
 
-A line is appended to a list. A thread sleeps until the first one comes, gathers what follows for
+A line is appended to a buffer. A thread sleeps until the first one comes, gathers what follows for
 a tenth of a second or until there is enough for one write, and writes it. While nobody reads, the
-list grows up to a bound; what comes then is dropped and counted, and a line says so as soon as
+buffer grows up to a bound; what comes then is dropped and counted, and a line says so as soon as
 writing works again.
 
 Workers share the output. A write of more than PIPE_BUF bytes to a full pipe may be torn
@@ -18,7 +18,6 @@ import select
 import stat
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -48,13 +47,10 @@ class LineWriter:
         self._fd = fd
         self._limit = limit
         self._dropped = dropped
-        # Appending to a deque and popping from it are atomic, so no lock is needed; and each of
-        # these counts is changed by one thread only.
-        self._lines: deque[bytes] = deque()
-        self._taken = 0  # bytes appended, by whoever logs
-        self._written = 0  # bytes popped, by the thread
-        self._refused = 0  # lines lost, by whoever logs
-        self._told = 0  # of these, the ones that were counted
+        # Re-entrant: the garbage collector may log (an unclosed session) in the middle of `write`.
+        self._lock = threading.RLock()
+        self._buffer = bytearray()
+        self._refused = 0  # lines lost since the last batch
         self._unreported = 0  # lines lost since the log last told
         self._notify_at = 0
         self._notified = threading.Event()
@@ -65,16 +61,14 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Takes one line with its line feed. Never waits for the output, never raises."""
-        taken = self._taken + len(line)
-        if taken < self._notify_at:
-            self._lines.append(line)
-            self._taken = taken
-        elif taken - self._written > self._limit:
-            self._refused += 1
-        else:  # the first line after a rest, or the one that makes a batch
-            self._lines.append(line)
-            self._taken = taken
-            self._notify_at = self._written + self._limit
+        with self._lock:
+            size = len(self._buffer) + len(line)
+            if size > self._limit:
+                self._refused += 1
+                return
+            self._buffer += line
+        if size >= self._notify_at:
+            self._notify_at = _NEVER
             self._notified.set()
 
     def close(self, timeout: float = 2.0) -> None:
@@ -88,31 +82,28 @@ class LineWriter:
             self._notified.wait()
             self._notified.clear()
             if not self._closed:
-                self._notify_at = self._written + BATCH_BYTES
+                self._notify_at = BATCH_BYTES
                 self._notified.wait(BATCH_SECONDS)
                 self._notified.clear()
             self._write_waiting()
 
     def _write_waiting(self) -> None:
         while True:
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            self._written += sum(map(len, lines))
-            self._notify_at = self._written + self._limit if lines else 0
-            refused = self._refused - self._told
+            with self._lock:
+                batch, self._buffer = self._buffer, bytearray()
+                refused, self._refused = self._refused, 0
+                self._notify_at = _NEVER if batch else 0
             if refused:
-                self._told += refused
                 self._lose(refused)
-            if not lines:
-                if self._lines:  # one came before the mark was set for it
-                    continue
+            if not batch:
                 return
-            self._write_batch(lines)
+            self._write_batch(batch)
 
-    def _write_batch(self, lines: list[bytes]) -> None:
+    def _write_batch(self, batch: bytearray) -> None:
         try:
-            write_all(self._fd, b"".join(lines))
+            write_all(self._fd, batch)
         except OSError:  # closed, or the disk is full: the next batch tries again
-            self._lose(len(lines))
+            self._lose(batch.count(b"\n"))
             return
         if self._unreported:
             with suppress(OSError):
@@ -125,7 +116,7 @@ class LineWriter:
         self._dropped(lines)
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | bytearray) -> None:
     """Writes all of `data` undivided by other gateway processes, however long it takes.
 
     Raises OSError when the output is closed or full.
