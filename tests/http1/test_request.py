@@ -12,7 +12,7 @@ from gateway.errors import (
     VersionNotSupported,
 )
 from gateway.http1.fields import CHUNKED, HeadLimits
-from gateway.http1.request import check_partial_request
+from gateway.http1.request import check_partial_request, is_host
 from tests.http1.reading import LIMITS, read_request, request
 
 HOST = b"Host: a.example\r\n\r\n"
@@ -386,3 +386,26 @@ def test_fields_that_differ_in_anything_are_read_anew(data: bytes) -> None:
     alone, _ = read_request(data)
     assert again is not first
     assert (again.method, again.minor, again.lines) == (alone.method, alone.minor, alone.lines)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a",
+        b"a.example:80",
+        b"a:",
+        b"a:65535",
+        b"a:00080",
+        b"",
+        b"[::1]",
+        b"[::1]:443",
+        b"10.0.0.1",
+    ],
+)
+def test_host_of_a_name_or_an_address_is_one(host: bytes) -> None:
+    assert is_host(host)
+
+
+@pytest.mark.parametrize("host", [b"[a]", b"[::g]", b"a:65536", b"a:99999", b"a:x", b"u@a", b"a/b"])
+def test_host_of_neither_is_none(host: bytes) -> None:
+    assert not is_host(host)
