@@ -55,7 +55,7 @@ bench: install  ## the gateway and its peers side by side (as root, Debian's ngi
 # Each file is compiled against the one before, so that all agree on every version. The addresses
 # of package indexes stay out. LOCK_ARGS=--upgrade takes the newest.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock" $(LOCK_ARGS)
+	--system-certs --custom-compile-command "make lock" $(LOCK_ARGS)
 lock:  ## write requirements/ anew from pyproject.toml
 	@$(BOOTSTRAP) lock
 	$(COMPILE) --group build -o requirements/build.txt
