@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +16,7 @@ from aiohttp import web
 from gateway import __version__, api
 from gateway.config import Settings
 from gateway.config.model import Stores as StoreSettings
+from gateway.edge import Edge
 from gateway.endpoints.health import Health, Store
 from gateway.endpoints.metrics import Scrape
 from gateway.endpoints.status import Status
@@ -27,11 +27,11 @@ from gateway.generation import Behind, Dialing, Generation
 from gateway.http1.fields import HeadLimits
 from gateway.local import Application, Handler
 from gateway.pipeline import Pipeline, error_body
+from gateway.shared import Shared
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.events import EventLog, capture_logging
 from gateway.telemetry.exposition import Exposition
 from gateway.telemetry.instruments import Registry
-from gateway.telemetry.memory import Region
 from gateway.telemetry.metrics import NO_ROUTE, Metrics
 from gateway.telemetry.output import LineWriter
 from gateway.telemetry.requests import RouteMetrics
@@ -40,8 +40,9 @@ from gateway.telemetry.requests import RouteMetrics
 class Gateway:
     """A worker's gateway: everything between the listening sockets and the upstreams."""
 
-    def __init__(self, settings: Settings, regions: Sequence[Region], slot: int) -> None:
+    def __init__(self, settings: Settings, shared: Shared, slot: int) -> None:
         self.settings = settings
+        regions = shared.regions
         self.registry = Registry(regions[slot], regions, self._metrics_full)
         self.metrics = Metrics(self.registry)
         self.metrics.build_info.child(__version__).set(1)
@@ -49,6 +50,7 @@ class Gateway:
         self.log = EventLog(self._writer.write, settings.log_level)
         self._access_log = AccessLog(self._writer.write)
         self._unrouted = RouteMetrics(self.metrics, NO_ROUTE)
+        self._edge = Edge(settings, metrics=self.metrics, log=self.log, shared=shared)
         self._retired: list[Behind] = []
         self._stores: list[Any] = []
 
@@ -63,15 +65,25 @@ class Gateway:
         settings = self.settings
         self._dialing = Dialing()
         self._stores = open_stores(settings.stores)
+        await self._edge.open()
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
         await self._runner.setup()
         assert self._runner.server is not None
         endpoint = Application(self._runner.server, loop)
-        self._own = [
+        self._local = endpoint
+        self.generation = self._generate(settings, None)
+        self.front = Front(
+            loop,
+            self._pipeline(self.generation),
+            limits_of(settings),
+        )
+
+    def _own_routes(self, settings: Settings) -> list[Route]:
+        routes = [
             Route(
                 own.name,
-                endpoint,
+                self._local,
                 RouteMetrics(self.metrics, own.name),
                 own.path.encode(),
                 exact=True,
@@ -82,12 +94,7 @@ class Gateway:
             )
             for own in self._table
         ]
-        self.generation = self._generate(settings, None)
-        self.front = Front(
-            loop,
-            self._pipeline(self.generation),
-            limits_of(settings),
-        )
+        return [self._edge.put_on_own(route) for route in routes]
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._answer_errors], client_max_size=0)
@@ -128,6 +135,11 @@ class Gateway:
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         exchange = exchange_of(request)
+        for line in exchange.lines:
+            name, _, value = line.decode("latin-1").partition(":")
+            if name != "Vary":  # several of them are one list
+                response.headers.popall(name, None)
+            response.headers.add(name, value.strip())
         response.headers["X-Request-ID"] = exchange.request_id.decode()
         response.headers["Server"] = "gateway"
         if self.front.draining or not exchange.client.received_all:
@@ -137,6 +149,7 @@ class Gateway:
     async def apply(self, settings: Settings) -> None:
         """Put other settings to work. What was bound at the start stays as it is."""
         before = self.generation
+        self._edge.apply(settings)
         after = self._generate(settings, before)
         self.generation = after
         self.front.pipeline = self._pipeline(after)
@@ -148,11 +161,11 @@ class Gateway:
         return Generation(
             settings,
             before,
-            own=self._own,
+            own=self._own_routes(settings),
+            edge=self._edge,
             dialing=self._dialing,
             metrics=self.metrics,
             log=self.log,
-            refuse=lambda exchange, error: self.front.pipeline.refuse(exchange, error),
         )
 
     def _pipeline(self, generation: Generation) -> Pipeline:
@@ -163,6 +176,7 @@ class Gateway:
             unrouted=self._unrouted,
             record=self._access_log.record if settings.access_log else None,
             report=self._report,
+            unrouted_policies=self._edge.unrouted(),
         )
 
     # ------------------------------------------------------------------------------ telemetry
@@ -226,6 +240,7 @@ class Gateway:
             return_exceptions=True,
         )
         await self._runner.cleanup()
+        await self._edge.close()
         await self._dialing.close()
         for store in self._stores:
             await store.close()

@@ -26,7 +26,7 @@ from aiohttp import web
 from gateway import workers
 from gateway.config import Settings, load
 from gateway.config.model import Stores
-from gateway.telemetry.memory import Region
+from gateway.shared import Shared
 
 PACKAGE: Final = Path(__file__).parent
 MOST_ORDERS: Final = 1000
@@ -149,7 +149,7 @@ def _service(name: str, prefix: str) -> dict[str, object]:
 def _serve_and_tell(
     settings: Settings,
     sockets: Sequence[socket.socket],
-    regions: Sequence[Region],
+    shared: Shared,
     slot: int,
     reload: workers.Reload,
 ) -> int:
@@ -158,7 +158,7 @@ def _serve_and_tell(
     port: int = sockets[0].getsockname()[1]
     sys.stderr.write(what_to_try(settings.host, port))
     sys.stderr.flush()
-    return server.run(settings, sockets, regions, slot, reload)
+    return server.run(settings, sockets, shared, slot, reload)
 
 
 def what_to_try(host: str, port: int) -> str:

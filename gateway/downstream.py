@@ -29,7 +29,14 @@ from contextlib import suppress
 from typing import Final, cast
 
 from gateway.deadline import Deadline
-from gateway.errors import BadRequest, ClientError, Draining, PayloadTooLarge, RequestTimeout
+from gateway.errors import (
+    BadRequest,
+    ClientError,
+    Draining,
+    GatewayError,
+    PayloadTooLarge,
+    RequestTimeout,
+)
 from gateway.exchange import Exchange, Peer, Piece, Response, Sink
 from gateway.front import Front, Member
 from gateway.http1.chunked import BadChunk, ChunkedDecoder
@@ -365,6 +372,11 @@ class Downstream(asyncio.Protocol):
             self.out.append(response.body)
             exchange.body_sent = len(response.body)
         self.finish(keep)
+
+    def refuse(self, error: GatewayError) -> None:
+        self.sink = None
+        if self.exchange is not None:
+            self.front.pipeline.refuse(self.exchange, error)
 
     def _worth_skipping(self) -> bool:
         return self._decoder is None and self._left <= SKIP_BYTES

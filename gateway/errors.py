@@ -6,6 +6,7 @@ An error is raised (or handed on) where it is noticed and becomes an answer in o
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Blame = Literal["client", "upstream", "gateway"]
@@ -24,6 +25,7 @@ class GatewayError(Exception):
     message = "the gateway failed"
     blame: Blame = "gateway"
     closes = False
+    details: Sequence[Mapping[str, object]] = ()
 
     def __init__(
         self, message: str = "", *, closes: bool | None = None, fields: tuple[bytes, ...] = ()
@@ -43,6 +45,14 @@ class BadRequest(ClientError):
     status, code, message, closes = 400, "bad_request", "the request is malformed", True
 
 
+class Unauthorized(ClientError):
+    status, code, message = 401, "unauthorized", "valid credentials are needed"
+
+
+class Forbidden(ClientError):
+    status, code, message = 403, "forbidden", "this is not allowed"
+
+
 class NotFound(ClientError):
     status, code, message = 404, "not_found", "no route matches this path"
 
@@ -55,6 +65,10 @@ class RequestTimeout(ClientError):
     status, code, message, closes = 408, "request_timeout", "the request took too long", True
 
 
+class Gone(ClientError):
+    status, code, message = 410, "gone", "this is no longer served"
+
+
 class PayloadTooLarge(ClientError):
     status, code, message = 413, "payload_too_large", "the request body is too large"
 
@@ -65,6 +79,20 @@ class UriTooLong(ClientError):
 
 class ExpectationFailed(ClientError):
     status, code, message = 417, "expectation_failed", "this expectation cannot be met"
+
+
+class ValidationFailed(ClientError):
+    """`details` says where and what, one mapping for each flaw."""
+
+    status, code, message = 422, "validation_error", "the request is not what this path takes"
+
+    def __init__(self, message: str = "", *, details: Sequence[Mapping[str, object]]) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class RateLimited(ClientError):
+    status, code, message = 429, "rate_limited", "too many requests"
 
 
 class HeaderFieldsTooLarge(ClientError):
@@ -128,6 +156,13 @@ class UpstreamTimeout(UpstreamError):
 
 class ConnectTimeout(UpstreamTimeout):
     kind = "connect_timeout"
+
+
+class StoreDown(GatewayError):
+    """A store's server could not be reached, or did not answer in its time."""
+
+    status, code = 503, "service_unavailable"
+    message = "what this needs to be decided is not available"
 
 
 class Draining(GatewayError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+from gateway.errors import GatewayError
 from gateway.http1.request import RequestHead
+from gateway.http1.status import reason
+
+NOTHING: Final[frozenset[bytes]] = frozenset()
 
 Piece = bytes | memoryview
 """A part of a body as it arrived: passed on by reference, never copied."""
@@ -70,6 +74,72 @@ class Sink(Protocol):
         """The gateway is shutting down: what would go on for ever ends now."""
 
 
+class Head(Protocol):
+    """An answer's head: an upstream's as it was read, or one that was made up (`Answer`)."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def text(self) -> bytes: ...
+    @property
+    def dated(self) -> bool: ...
+    @property
+    def named(self) -> bool: ...
+    @property
+    def trailer(self) -> bytes | None: ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer's head, for those who change it or keep it.
+
+    `lines` are its header lines without their line ends: no hop-by-hop ones, but with its
+    Content-Length. `length` counts the body's bytes, or is `CHUNKED` or `UNTIL_CLOSE` where it is
+    not known; it is 0 where there is none, as for HEAD.
+    """
+
+    status: int
+    lines: list[bytes]
+    length: int = 0
+    trailer: bytes | None = None
+    first: bytes = b""  # the status line, if it is not the usual one
+
+    @property
+    def text(self) -> bytes:
+        """The status line and those lines, each with its line end."""
+        first = self.first or b"HTTP/1.1 %d %b" % (self.status, reason(self.status))
+        return b"\r\n".join((first, *self.lines, b""))
+
+    @property
+    def dated(self) -> bool:
+        return any(line[:5].lower() == b"date:" for line in self.lines)
+
+    @property
+    def named(self) -> bool:
+        return any(line[:7].lower() == b"server:" for line in self.lines)
+
+
+class Outlet(Protocol):
+    """Takes an answer, part by part, on its way to the client."""
+
+    def begin(self, head: Head) -> None:
+        """Its head; once, and first."""
+
+    def write(self, pieces: list[Piece]) -> None:
+        """Parts of its body."""
+
+    def flush(self) -> None:
+        """There is nothing more for now: what came so far should reach the client."""
+
+    def end(self, trailers: Sequence[bytes] = ()) -> None:
+        """It is whole."""
+
+    def fail(self, error: GatewayError) -> None:
+        """It will not be whole: an error is the answer, or the connection is cut."""
+
+
 class Drains(Protocol):
     """Whoever knows whether the gateway is shutting down."""
 
@@ -98,6 +168,9 @@ class Client(Protocol):
 
     def respond(self, response: Response) -> None:
         """Send a whole answer and end the exchange."""
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answer with an error, or cut when an answer has begun already."""
 
     def flush(self) -> None:
         """Send what is in `out`, in one system call."""
@@ -140,6 +213,40 @@ class Endpoint(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks, once a policy has found out. `id` names the key or the user, and is no secret."""
+
+    kind: str  # "token", "api_key" or "jwt"
+    id: str
+    tier: str = "free"
+    scopes: frozenset[str] = frozenset()
+    owner: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+Verdict = Response | Coroutine[Any, Any, Response | None] | None
+"""What a policy says: go on (None), this is the answer, or wait for what this gives."""
+
+
+class Policy(Protocol):
+    """One thing that a route asks of its requests."""
+
+    def enter(self, exchange: Exchange) -> Verdict:
+        """Let the request in, or raise the `GatewayError` that is its answer.
+
+        What needs no input or output is decided at once. A coroutine is run while the request's
+        body is held back, and cancelled when the client leaves.
+        """
+
+
+class Body(Protocol):
+    """A request that waits for a policy's verdict, body and all."""
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; whoever answers gets it, too. Raises `PayloadTooLarge`."""
+
+
 @dataclass(slots=True, eq=False)
 class Route:
     """One line of the routing table, ready for use: nothing of it is worked out per request."""
@@ -152,6 +259,9 @@ class Route:
     hosts: tuple[bytes, ...] = ()
     methods: frozenset[bytes] | None = None
     max_body: int = 0
+    policies: tuple[Policy, ...] = ()
+    preflight: bool = False  # a policy answers CORS preflights, whatever `methods` says
+    replaces: frozenset[bytes] = frozenset()  # lower-case names: ours, whatever an upstream says
 
 
 class Exchange:
@@ -165,7 +275,10 @@ class Exchange:
         "error",
         "head",
         "host",
+        "lines",
+        "outlet",
         "path",
+        "principal",
         "query",
         "request_id",
         "route",
@@ -175,6 +288,9 @@ class Exchange:
         "target_fields",
         "trace_id",
         "traceparent",
+        "upward",
+        "waiting",
+        "withheld",
     )
 
     def __init__(self, client: Client, head: RequestHead, target: bytes) -> None:
@@ -195,3 +311,9 @@ class Exchange:
         self.trace_id = b""
         self.target_fields = b""  # the target as the log line has it
         self.sent_path = b""
+        self.principal: Principal | None = None
+        self.lines: tuple[bytes, ...] = ()  # for the client, whatever the answer is
+        self.upward: tuple[bytes, ...] = ()  # for the upstream
+        self.withheld: frozenset[bytes] = NOTHING  # names of fields that do not go upstream
+        self.outlet: Outlet | None = None  # what the answer goes through, if not straight out
+        self.waiting: Body | None = None

@@ -20,7 +20,7 @@ from gateway.config import Settings
 from gateway.config.model import Route as RouteSettings
 from gateway.config.model import Upstream as UpstreamSettings
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError
+from gateway.edge import Edge
 from gateway.exchange import Exchange, Route
 from gateway.http1.fields import HeadLimits
 from gateway.proxy.dial import Dialer
@@ -97,7 +97,7 @@ class Generation:
         dialing: Dialing,
         metrics: Metrics,
         log: EventLog,
-        refuse: Callable[[Exchange, GatewayError], None],
+        edge: Edge,
     ) -> None:
         self.settings = settings
         self._before = before.behind if before is not None else {}
@@ -105,7 +105,7 @@ class Generation:
         self._dialing = dialing
         self._metrics = metrics
         self._log = log
-        self._refuse = refuse
+        self._edge = edge
         self.behind: dict[str, Behind] = {}
         self.table = Table(own, [self._route(route) for route in settings.routes])
         self._before = {}
@@ -139,7 +139,6 @@ class Generation:
             self._loop,
             timeout=route.timeout or settings.timeout,
             replay=settings.limits.replay,
-            refuse=self._refuse,
             cut=len(path),
             rewrite=(route.rewrite or "").encode() if route.strip_prefix else None,
             preserve_host=route.preserve_host,
@@ -148,7 +147,7 @@ class Generation:
             websocket_idle=self._websocket_idle(route),
         )
         limit = settings.max_body_size if route.max_body_size is None else route.max_body_size
-        return Route(
+        made = Route(
             route.name,
             Proxy(forwarding),
             RouteMetrics(self._metrics, route.name),
@@ -158,6 +157,7 @@ class Generation:
             methods=frozenset(m.encode() for m in route.methods) if route.methods else None,
             max_body=limit,
         )
+        return self._edge.put_on(made, route)
 
     def _tunnel_metrics(self, route: str) -> TunnelMetrics:
         messages = self._metrics.websocket_messages

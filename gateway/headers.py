@@ -15,9 +15,9 @@ from time import time
 from typing import Final
 from wsgiref.handlers import format_date_time
 
-from gateway.exchange import Exchange, forwarded_lines
+from gateway.exchange import Exchange, Head, forwarded_lines
+from gateway.http1.fields import name_of
 from gateway.http1.request import RequestHead
-from gateway.http1.response import ResponseHead
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -94,6 +94,11 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
     if peer.trusted:
         forwarded, name, more = _passed_on(exchange, name)
         extra = (*more, *extra)
+    text = head.text
+    if exchange.upward:
+        extra = (*exchange.upward, *extra)
+    if exchange.withheld:
+        text = _without(head.lines, exchange.withheld)
     if head.tracestate is not None and exchange.traceparent is head.traceparent:
         extra = (*extra, *head.tracestate)  # else it belongs to what was dropped
     return (
@@ -103,13 +108,19 @@ def upward(exchange: Exchange, path: bytes, host: bytes, extra: Sequence[bytes])
         path,
         exchange.query,
         host,
-        head.text,
+        text,
         b"\r\n".join((*extra, b"")) if extra else b"",
         forwarded,
         name,
         exchange.request_id,
         exchange.traceparent,
     )
+
+
+def _without(lines: Sequence[bytes], names: frozenset[bytes]) -> bytes:
+    """The lines but for these names; to a WSGI server, `_` is as good as `-`."""
+    kept = [line for line in lines if name_of(line).replace(b"_", b"-") not in names]
+    return b"\r\n".join((*kept, b""))
 
 
 def _passed_on(exchange: Exchange, name: bytes) -> tuple[bytes, bytes, Sequence[bytes]]:
@@ -131,8 +142,10 @@ def cookie(head: RequestHead, name: bytes) -> bytes:
     return b""
 
 
-def downward(exchange: Exchange, head: ResponseHead, *more: bytes) -> bytes:
+def downward(exchange: Exchange, head: Head, *more: bytes) -> bytes:
     """An answer's head for the client; `more` are lines such as the framing's."""
+    if exchange.lines:
+        more = (*exchange.lines, *more)
     if not head.dated:
         more = (*more, date_line())
     if not head.named:

@@ -7,19 +7,22 @@ is only one thing left to do: cut.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Final
 
 import orjson
 
 from gateway import headers
-from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, PayloadTooLarge
-from gateway.exchange import Exchange, Response
+from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, PayloadTooLarge
+from gateway.exchange import Exchange, Policy, Response, Route
 from gateway.http1.request import ABSOLUTE, is_host, without_userinfo
 from gateway.routing import Table
 from gateway.telemetry.requests import RouteMetrics
+from gateway.waiting import Waiting
 
 NEVER_FORWARDED: Final = frozenset((b"TRACE", b"CONNECT"))
 ALLOW_LINE: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -40,9 +43,14 @@ class Pipeline:
         unrouted: RouteMetrics,
         record: Record | None,
         report: Report,
+        unrouted_policies: tuple[Policy, ...] = (),
     ) -> None:
-        """`record` writes the access log, `report` everything that went wrong here."""
+        """`record` writes the access log, `report` everything that went wrong here.
+
+        `unrouted_policies` say what an error carries where no route matched.
+        """
         self.table = table
+        self._unrouted_policies = unrouted_policies
         self._trusted = trusted
         self._unrouted = unrouted
         self._record = record
@@ -57,16 +65,69 @@ class Pipeline:
             special = exchange.path[:1] != b"/" or head.method in NEVER_FORWARDED
             if special and self._answer_special(exchange):
                 return
-            route = self.table.match(exchange.path, exchange.host, head.method)
+            route = None
+            if head.method == b"OPTIONS":
+                route = self._asked_about(exchange)
+            if route is None:
+                route = self.table.match(exchange.path, exchange.host, head.method)
             exchange.route = route
-            if route.max_body and head.length > route.max_body:
-                raise PayloadTooLarge
-            route.endpoint.handle(exchange)
-        except GatewayError as error:
+            self._admit(exchange, route, 0)
+        except Exception as error:  # noqa: BLE001 - every error has its answer
+            self._fail(exchange, error)
+
+    def _admit(self, exchange: Exchange, route: Route, at: int) -> None:
+        """Ask the route's policies, from number `at` on; then have its endpoint answer."""
+        for policy in route.policies[at:]:
+            at += 1
+            verdict = policy.enter(exchange)
+            if verdict is None:
+                continue
+            if isinstance(verdict, Response):
+                self._answer(exchange, verdict)
+            else:
+                Waiting(exchange, verdict, partial(self._go_on, exchange, route, at))
+            return
+        if route.max_body and exchange.head.length > route.max_body:
+            raise PayloadTooLarge
+        route.endpoint.handle(exchange)
+
+    def _go_on(
+        self, exchange: Exchange, route: Route, at: int, task: asyncio.Task[Response | None]
+    ) -> None:
+        """A policy knows its verdict now."""
+        try:
+            response = task.result()
+            if response is not None:
+                self._answer(exchange, response)
+            else:
+                self._admit(exchange, route, at)
+        except Exception as error:  # noqa: BLE001 - every error has its answer
+            self._fail(exchange, error)
+
+    def _answer(self, exchange: Exchange, response: Response) -> None:
+        """Send a policy's own answer."""
+        lines = (*response.lines, *self._lines(exchange))
+        exchange.client.respond(
+            Response(response.status, response.body, lines, response.closes or exchange.closes)
+        )
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        if isinstance(error, GatewayError):
             self.refuse(exchange, error)
-        except Exception as error:  # noqa: BLE001 - the client is told no more than that
-            self._report("internal_error", exchange, error)
-            self.refuse(exchange, GatewayError(closes=True))
+            return
+        self._report("internal_error", exchange, error)
+        self.refuse(exchange, GatewayError(closes=True))
+
+    def _asked_about(self, exchange: Exchange) -> Route | None:
+        """The route that a CORS preflight asks about, where a policy answers such (Fetch, 4.8)."""
+        asked = exchange.head.values(b"access-control-request-method")
+        if len(asked) != 1 or not exchange.head.values(b"origin"):
+            return None
+        try:
+            route = self.table.match(exchange.path, exchange.host, asked[0])
+        except (NotFound, MethodNotAllowed):
+            return None
+        return route if route.preflight else None
 
     def _answer_special(self, exchange: Exchange) -> bool:
         """What is no path: `*` is answered, an absolute form is turned into one."""
@@ -104,6 +165,9 @@ class Pipeline:
             return
         if not exchange.request_id:
             headers.identify(exchange)
+        if exchange.route is None:
+            for policy in self._unrouted_policies:
+                policy.enter(exchange)
         body = error_body(exchange, error)
         lines = (JSON_LINE, *error.fields, *self._lines(exchange))
         exchange.client.respond(
@@ -113,7 +177,7 @@ class Pipeline:
     @staticmethod
     def _lines(exchange: Exchange) -> tuple[bytes, ...]:
         name = b"X-Request-ID: " + exchange.request_id
-        return name, headers.date_line(), headers.SERVER_LINE
+        return *exchange.lines, name, headers.date_line(), headers.SERVER_LINE
 
     def finish(self, exchange: Exchange) -> None:
         """The exchange is over: count it and write its line."""
@@ -127,13 +191,14 @@ class Pipeline:
 
 def error_body(exchange: Exchange, error: GatewayError) -> bytes:
     """The one form that an error of our own has."""
-    return orjson.dumps(
-        {
-            "error": error.code,
-            "message": error.message,
-            "path": exchange.path.decode("ascii", "replace"),
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "status_code": error.status,
-            "request_id": exchange.request_id.decode(),
-        }
-    )
+    fields: dict[str, object] = {
+        "error": error.code,
+        "message": error.message,
+        "path": exchange.path.decode("ascii", "replace"),
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "status_code": error.status,
+        "request_id": exchange.request_id.decode(),
+    }
+    if error.details:
+        fields["details"] = error.details
+    return orjson.dumps(fields)

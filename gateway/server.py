@@ -19,7 +19,7 @@ from gateway.acceptor import Acceptor, Gate
 from gateway.app import Gateway
 from gateway.config import ConfigError, Settings
 from gateway.headers import Networks
-from gateway.telemetry.memory import Region
+from gateway.shared import Shared
 
 TICK: Final = 1.0  # seconds between two signs of life
 FIXED: Final = ("host", "port", "workers", "stores")  # what a reload cannot change
@@ -29,14 +29,14 @@ RESERVED_FILES: Final = 64  # descriptors kept for everything but connections
 def run(
     settings: Settings,
     sockets: Sequence[socket.socket],
-    regions: Sequence[Region],
+    shared: Shared,
     slot: int,
     reload: Callable[[], Settings],
 ) -> int:
     """Serve on `sockets` until told to stop; returns the exit code."""
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        worker = Worker(settings, sockets, regions, slot, reload)
+        worker = Worker(settings, sockets, shared, slot, reload)
         return runner.run(worker.live())
 
 
@@ -47,14 +47,14 @@ class Worker:
         self,
         settings: Settings,
         sockets: Sequence[socket.socket],
-        regions: Sequence[Region],
+        shared: Shared,
         slot: int,
         reload: Callable[[], Settings],
     ) -> None:
         self._settings = settings
         self._sockets = sockets
-        self._regions = regions
-        self._region = regions[slot]
+        self._shared = shared
+        self._region = shared.regions[slot]
         self._slot = slot
         self._read_settings = reload
         self._stopping = asyncio.Event()
@@ -76,7 +76,7 @@ class Worker:
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
             self._tls.set_alpn_protocols(["http/1.1"])
             self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
-        gateway = self._gateway = Gateway(settings, self._regions, self._slot)
+        gateway = self._gateway = Gateway(settings, self._shared, self._slot)
         await gateway.open()
         gate = self._gate = Gate(gateway.front, *bounds(settings))
         acceptors = [Acceptor(loop, s, gate, gateway, self._tls) for s in self._sockets]
@@ -140,7 +140,7 @@ class Worker:
         gateway.log.info("reloaded", routes=len(settings.routes))
 
     def _count_reload(self, result: str) -> None:
-        if len(self._regions) == 2:  # ours and the parent's, which counts where there is one
+        if self._shared.alone:  # the parent counts where there is one
             self._gateway.metrics.reloads.child(result).inc()
 
     async def _beat(self, gateway: Gateway) -> None:

@@ -30,7 +30,7 @@ from typing import Final, NoReturn, Protocol
 
 from gateway.config import ConfigError, Settings
 from gateway.listening import bind, close_all
-from gateway.telemetry import memory
+from gateway.shared import Shared, allocate
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.instruments import Registry
 from gateway.telemetry.memory import Region
@@ -64,13 +64,13 @@ class Serve(Protocol):
         self,
         settings: Settings,
         sockets: Sequence[socket.socket],
-        regions: Sequence[Region],
+        shared: Shared,
         slot: int,
         reload: Reload,
     ) -> int:
         """Listen on `sockets`, until SIGTERM or SIGINT has been obeyed.
 
-        `regions[slot]` is the worker's own. It writes its heartbeat there every second, the
+        `shared.regions[slot]` is the worker's own. It writes its heartbeat there every second, the
         first one when its signal handlers stand.
         """
 
@@ -89,10 +89,10 @@ def run(settings: Settings, reload: Reload, serve: Serve | None = None) -> int:
             problem=f"host, port: cannot listen on {where}: {error.strerror or error}",
         )
         return 1
-    regions = memory.allocate(count)
+    shared = allocate(count)
     if count == 1:
-        return serve(settings, slots[0], regions, 0, reload)
-    return _Parent(settings, reload, serve, log, slots, regions).run()
+        return serve(settings, slots[0], shared, 0, reload)
+    return _Parent(settings, reload, serve, log, slots, shared).run()
 
 
 def _server() -> Serve:
@@ -179,13 +179,14 @@ class _Parent:
         serve: Serve,
         log: EventLog,
         slots: Sequence[Sequence[socket.socket]],
-        regions: Sequence[Region],
+        shared: Shared,
     ) -> None:
         self._settings = settings
         self._reload_settings = reload
         self._serve = serve
         self._log = log
-        self._regions = regions
+        self._shared = shared
+        regions = shared.regions
         self._metrics = Metrics(Registry(regions[-1], regions))
         self._workers = [
             _Worker(slot, sockets, regions[slot]) for slot, sockets in enumerate(slots)
@@ -271,7 +272,7 @@ class _Parent:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             close_all([other.sockets for other in self._workers if other is not worker])
             code = self._serve(
-                self._settings, worker.sockets, self._regions, worker.slot, self._reload_settings
+                self._settings, worker.sockets, self._shared, worker.slot, self._reload_settings
             )
         except BaseException:  # noqa: BLE001 - whatever ends a worker, it must be told and must end
             self._log.error("worker_failed", slot=worker.slot, exception=traceback.format_exc())

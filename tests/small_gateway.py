@@ -52,22 +52,22 @@ def settings_from(path: str) -> Any:
     return settings
 
 
-def serve(settings: Any, sockets: Any, regions: Any, slot: int, reload: Any) -> int:
+def serve(settings: Any, sockets: Any, shared: Any, slot: int, reload: Any) -> int:
     if settings.fault == "stillborn":
         return 3
     if settings.fault == "raises":
         raise RuntimeError("no good")
-    return asyncio.run(answer_until_told(settings, sockets, regions, slot, reload))
+    return asyncio.run(answer_until_told(settings, sockets, shared, slot, reload))
 
 
 async def answer_until_told(
-    settings: Any, sockets: Any, regions: Any, slot: int, reload: Any
+    settings: Any, sockets: Any, shared: Any, slot: int, reload: Any
 ) -> int:
     """Answers with its slot, process and settings; `/held` is answered when the drain begins."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     generation = settings.generation
-    served = Metrics(Registry(regions[slot], regions)).requests.child("x", "GET", 200)
+    served = Metrics(Registry(shared.regions[slot], shared.regions)).requests.child("x", "GET", 200)
 
     def renew() -> None:
         nonlocal generation
@@ -101,7 +101,7 @@ async def answer_until_told(
     servers = [await asyncio.start_server(answer, sock=listener) for listener in sockets]
 
     def beat() -> None:
-        regions[slot].heartbeat = time.monotonic()
+        shared.regions[slot].heartbeat = time.monotonic()
         loop.call_later(0.05, beat)
 
     beat()

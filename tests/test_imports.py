@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"server"}),
     frozenset({"app"}),
     frozenset({"generation"}),
+    frozenset({"edge"}),
     frozenset(
         {
             "api",
@@ -32,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "acceptor",
             "downstream",
             "local",
+            "shared",
             "policies",
             "proxy",
             "endpoints",
@@ -43,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "stores.nats",
         }
     ),
+    frozenset({"delivery", "waiting"}),
     frozenset({"routing", "upstreams", "telemetry"}),
     frozenset({"front", "exchange", "headers", "http1", "stores", "config"}),
     frozenset({"errors", "units", "deadline", "listening"}),

@@ -9,7 +9,7 @@ most lines of most heads cost a dictionary look-up. No byte of a line that passe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from gateway.errors import BadRequest
@@ -44,6 +44,7 @@ TRAILER: Final = 17
 DATE: Final = 18
 SERVER: Final = 19
 TRACESTATE: Final = 21  # passes if the traceparent does
+EDGE: Final = 22  # passes, unless a policy of the route says it better
 KEEP_ALIVE: Final = 20  # a Connection field that says this and nothing else
 
 Field = tuple[int, bytes]
@@ -117,7 +118,7 @@ def tokens(value: bytes) -> list[bytes]:
     return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
 
 
-def without(lines: Iterable[bytes], names: set[bytes]) -> list[bytes]:
+def without(lines: Iterable[bytes], names: Collection[bytes]) -> list[bytes]:
     """Those lines whose (lower-case) name is not among `names`."""
     return [line for line in lines if name_of(line) not in names]
 

@@ -11,6 +11,7 @@ from gateway.http1.fields import (
     CONNECTION,
     CONTENT_LENGTH,
     DATE,
+    EDGE,
     HOP,
     KEEP_ALIVE,
     PLAIN,
@@ -46,10 +47,15 @@ RESPONSE_KINDS: Final = {
 }
 
 
+EDGES: Final = (b"access-control-", b"x-ratelimit-", b"ratelimit", b"deprecation", b"sunset")
+
+
 def kind_of(name: bytes) -> int:
     """What an answer's field means."""
     if name.startswith(b"x-accel-"):
         return HOP
+    if name.startswith(EDGES):
+        return EDGE
     return RESPONSE_KINDS.get(name, PLAIN)
 
 
@@ -66,6 +72,7 @@ class ResponseHead:
     __slots__ = (
         "block",
         "dated",
+        "edge",
         "first",
         "keep_alive",
         "length",
@@ -91,6 +98,7 @@ class ResponseHead:
         self.upgrade = b""  # the protocol that is switched to
         self.dated = False
         self.named = False  # a Server field came
+        self.edge = False  # a field came that a route may have a policy for
         self.lines: list[bytes] = []
         self.text = b""  # the status line and those lines, each with its line end
 
@@ -162,6 +170,9 @@ def _sort(head: ResponseHead, received: list[bytes], method: bytes) -> None:
             head.trailer = line if head.trailer is None else head.trailer + b"\r\n" + line
         elif kind == UPGRADE:
             head.upgrade = value.lower()
+        elif kind == EDGE:
+            append(line)
+            head.edge = True
     if coding is not None and (coding != b"chunked" or length is not None or head.minor == 0):
         raise UpstreamProtocolError("the upstream's answer is framed in two ways or in none")
     status = head.status

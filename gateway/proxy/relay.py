@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Final
 
 from gateway import headers
+from gateway.delivery import LAST_CHUNK, Delivery
 from gateway.errors import (
     GatewayError,
     UpstreamBusy,
@@ -24,11 +25,10 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gateway.exchange import Exchange, Piece
+from gateway.exchange import Answer, Exchange, Outlet, Piece
 from gateway.http1.chunked import chunked
-from gateway.http1.fields import CHUNKED, PLAIN, name_of
+from gateway.http1.fields import CHUNKED, without
 from gateway.http1.response import ResponseHead
-from gateway.http1.response import kind_of as response_kind
 from gateway.proxy.dial import is_safe_to_repeat
 from gateway.proxy.service import Forwarding
 from gateway.proxy.transport import Connection
@@ -37,30 +37,28 @@ from gateway.upstreams.retry import RETRYABLE_STATUS, Reach
 from gateway.upstreams.target import Target
 
 TE_LINES: Final = b"Connection: TE\r\nTE: trailers"
-LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Relay:
-    """One exchange with an upstream, over all its attempts."""
+class Relay(Delivery):
+    """One exchange with an upstream, over all its attempts.
+
+    It delivers the answer itself, unless the exchange has an outlet for it.
+    """
 
     __slots__ = (
         "_attempt",
         "_begun",
-        "_chunks",
-        "_client",
         "_connection",
         "_ended",
-        "_exchange",
         "_fresh",
-        "_keep",
         "_kept",
         "_kept_size",
         "_muted",
+        "_outlet",
         "_service",
         "_since",
         "_target",
         "_task",
-        "_trailers",
         "_tried",
         "_way",
         "method",
@@ -79,6 +77,7 @@ class Relay:
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun = self._chunks = self._fresh = False
+        self._outlet: Outlet | None = exchange.outlet  # in place of itself
         self._kept: list[Piece] | None = None
         self._ended = True
         if head.length:
@@ -233,7 +232,7 @@ class Relay:
             self._client.out.append(head.text + b"\r\n")
 
     def answered(self, head: ResponseHead) -> None:
-        service, exchange, target = self._service, self._exchange, self._target
+        service, target = self._service, self._target
         assert target is not None
         now = monotonic()
         service.observe(now - self._since)
@@ -247,30 +246,19 @@ class Relay:
             target.breaker.succeeded(now, self._since)
         self._begun = True
         self._kept = None
-        exchange.status = status
-        request, client = exchange.head, self._client
-        keep = request.keep_alive and not client.front.draining
-        more: tuple[bytes, ...] = ()
-        if head.length < 0:
-            keep = keep and request.minor == 1  # RFC 9112, 6.3: to HTTP/1.0 only the end is one
-            more = self._frame(head)
-        self._keep = keep
-        if not keep:
-            more = (*more, headers.CLOSE_LINE)
-        elif not request.minor:
-            more = (*more, headers.KEEP_ALIVE_LINE)
-        client.out.append(headers.downward(exchange, head, *more))
+        if self._outlet is not None or head.edge:
+            (self._outlet or self).begin(self._changeable(head))
+        else:
+            self.begin(head)
         if status >= 400 and not (self._ended or head.keep_alive):
             self._muted = True  # it wants no more of this request (RFC 9112, 9.5)
 
-    def _frame(self, head: ResponseHead) -> tuple[bytes, ...]:
-        """Frame a body whose length is not known: the lines that say how."""
-        request = self._exchange.head
-        if not request.minor:
-            return ()
-        self._chunks = True
-        self._trailers = head.trailer is not None or request.te_trailers
-        return (headers.CHUNKED_LINE, *((head.trailer,) if head.trailer is not None else ()))
+    def _changeable(self, head: ResponseHead) -> Answer:
+        """A copy for policies to change, without what the route's own say better."""
+        route, lines = self._exchange.route, list(head.lines)
+        if head.edge and route is not None and route.replaces:
+            lines = without(lines, route.replaces)
+        return Answer(head.status, lines, head.length, head.trailer, head.first)
 
     def switched(self, head: ResponseHead, rest: bytes) -> None:
         way, exchange, connection = self._way, self._exchange, self._connection
@@ -297,15 +285,11 @@ class Relay:
         """Nothing: a tunnel's bytes go to the tunnel."""
 
     def delivered(self, pieces: list[Piece]) -> None:
-        exchange = self._exchange
-        for piece in pieces:
-            exchange.body_sent += len(piece)
-        self._client.out += chunked(pieces) if self._chunks else pieces
+        (self._outlet or self).write(pieces)
 
     def paused(self) -> None:
-        client = self._client
-        client.flush()
-        if self._begun and self._ended and not client.full:
+        (self._outlet or self).flush()
+        if self._begun and self._ended and not self._client.full:
             self._way.silence.start(self)
 
     def completed(self, trailers: Sequence[bytes]) -> None:
@@ -314,16 +298,7 @@ class Relay:
         target, self._target = self._target, None
         if target is not None:
             target.ended()
-        if self._chunks:
-            self._client.out.append(self._last_chunk(trailers))
-        self._client.finish(self._keep)
-
-    def _last_chunk(self, trailers: Sequence[bytes]) -> bytes:
-        if not (trailers and self._trailers):
-            return LAST_CHUNK
-        # RFC 9110, 6.5.1: no trailer may frame, route or authenticate.
-        lines = [line for line in trailers if response_kind(name_of(line)) == PLAIN]
-        return b"\r\n".join((b"0", *lines, b"\r\n"))
+        (self._outlet or self).end(trailers)
 
     def failed(self, error: UpstreamError) -> None:
         """The attempt has failed: make another, or tell the client."""
@@ -392,5 +367,4 @@ class Relay:
             target.ended()
 
     def _give_up(self, error: GatewayError) -> None:
-        self._client.sink = None
-        self._way.refuse(self._exchange, error)
+        (self._outlet or self).fail(error)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.proxy.dial import Dialer
 from gateway.proxy.transport import Connection
@@ -67,7 +66,6 @@ class Forwarding:
         *,
         timeout: float,
         replay: int,
-        refuse: Callable[[Exchange, GatewayError], None],
         cut: int = 0,
         rewrite: bytes | None = None,
         preserve_host: bool = True,
@@ -75,11 +73,10 @@ class Forwarding:
         websocket: TunnelMetrics | None = None,
         websocket_idle: Deadline[Tunnel] | None = None,
     ) -> None:
-        """`cut` bytes of the path give way to `rewrite`; `refuse` answers with an error."""
+        """`cut` bytes of the path give way to `rewrite`."""
         self.service = service
         self.loop = loop
         self.replay = replay
-        self.refuse = refuse
         self.preserve_host = preserve_host
         self.websocket = websocket
         self.websocket_idle = websocket_idle

@@ -17,7 +17,7 @@ from typing import Any
 from gateway.acceptor import Acceptor, Gate
 from gateway.app import Gateway
 from gateway.config import Settings
-from gateway.telemetry import memory
+from gateway.shared import allocate
 
 PATIENCE = 5.0
 """s that a test waits for what has to come."""
@@ -185,7 +185,7 @@ async def gateway_on(made: Settings) -> AsyncIterator[tuple[Gateway, int]]:
     sock.bind(("127.0.0.1", 0))
     sock.listen(1024)
     port = sock.getsockname()[1]
-    gateway = Gateway(made, memory.allocate(1), 0)
+    gateway = Gateway(made, allocate(1), 0)
     await gateway.open()
     limits = made.limits
     gate = Gate(
