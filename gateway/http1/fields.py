@@ -73,16 +73,19 @@ class Lines(dict[bytes, Field | None]):
     """What each line met turned out to be: None for one that just passes.
 
     Bounded, for lines are the peers' to choose: when it is full it starts afresh. Lines with
-    credentials are not remembered, nor are long ones, which seldom repeat.
+    credentials are not remembered, nor are long ones, which seldom repeat, nor those of names
+    that come with other values all the time.
     """
 
     LIMIT = 8192
     LONGEST = 256
+    VALUES = 64  # of a name that are remembered
     FORGOTTEN = frozenset((COOKIE, ONCE, REQUEST_ID, TRACEPARENT, TRACESTATE))
 
     def __init__(self, kind_of: Callable[[bytes], int]) -> None:
         super().__init__()
         self._kind_of = kind_of
+        self._names: dict[bytes, list[int]] = {}  # as written: kind, and values remembered
 
     def __missing__(self, line: bytes) -> Field | None:
         """Raises `BadRequest` for what is no field line."""
@@ -90,7 +93,12 @@ class Lines(dict[bytes, Field | None]):
         if match is None:
             raise BadRequest("a header field is malformed")
         name, value = match.groups()
-        kind = self._kind_of(name.lower())
+        known = self._names.get(name)
+        if known is None:
+            known = self._learn(name)
+        kind = known[0]
+        if kind == PLAIN and (known[1] >= self.VALUES or len(line) > self.LONGEST):
+            return None
         # Parsers disagree on other white space around a coding, and framing is no place for that.
         value = value.removeprefix(b" ") if kind == TRANSFER_ENCODING else value.strip(b" \t")
         if kind == CONNECTION and value.lower() == b"keep-alive":
@@ -99,8 +107,16 @@ class Lines(dict[bytes, Field | None]):
         if len(line) <= self.LONGEST and kind not in self.FORGOTTEN:
             if len(self) >= self.LIMIT:
                 self.clear()
+                self._names.clear()
             self[line] = field
+            known[1] += 1
         return field
+
+    def _learn(self, name: bytes) -> list[int]:
+        if len(self._names) >= self.LIMIT:
+            self._names.clear()
+        known = self._names[name] = [self._kind_of(name.lower()), 0]
+        return known
 
 
 def name_of(line: bytes) -> bytes:

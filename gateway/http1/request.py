@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -91,6 +92,7 @@ REQUEST_KINDS: Final = {
 LOOK_ALIKE: Final = frozenset((b"x-real-ip", b"x-request-id"))
 
 
+@lru_cache(1024)
 def is_host(value: bytes) -> bool:
     """Whether this may stand in Host or as a target's authority (RFC 3986, 3.2.2)."""
     match = HOST_VALUE.fullmatch(value)
@@ -128,29 +130,22 @@ class RequestHead:
     changed once it is read: a client that sends the same fields again gets the same object.
     """
 
-    __slots__ = (
-        "block",
-        "expect",
-        "expecting",
-        "forwarded",
-        "forwarded_for",
-        "forwarded_host",
-        "forwarded_proto",
-        "host",
-        "keep_alive",
-        "length",
-        "lines",
-        "method",
-        "minor",
-        "plain",
-        "received",
-        "request_id",
-        "te_trailers",
-        "text",
-        "traceparent",
-        "tracestate",
-        "upgrade",
-    )
+    # What most heads do not have: set where it is there.
+    length = 0
+    host: bytes | None = None
+    plain = True  # no chunks, no upgrade, no trailers wanted
+    upgrade = False  # to a WebSocket; nothing else is upgraded to
+    expect = False
+    expecting = False
+    te_trailers = False
+    request_id: bytes | None = None
+    traceparent: bytes | None = None
+    tracestate: list[bytes] | None = None
+    forwarded_for: list[bytes] | None = None
+    forwarded_proto: bytes | None = None
+    forwarded_host: bytes | None = None
+    forwarded: list[bytes] | None = None
+    text = b""  # the lines that pass, each with its line end
 
     def __init__(self, method: bytes, minor: int, block: bytes) -> None:
         self.method = method
@@ -158,22 +153,7 @@ class RequestHead:
         self.block = block  # all lines, as they came
         self.received = block.split(b"\r\n") if block else []
         self.lines: list[bytes] = []  # those that pass
-        self.text = b""  # the same, each with its line end
-        self.host: bytes | None = None
-        self.length = 0
         self.keep_alive = minor == 1
-        self.plain = True  # no chunks, no upgrade, no trailers wanted
-        self.upgrade = False  # to a WebSocket; nothing else is upgraded to
-        self.expect = False
-        self.expecting = False
-        self.te_trailers = False
-        self.request_id: bytes | None = None
-        self.traceparent: bytes | None = None
-        self.tracestate: list[bytes] | None = None
-        self.forwarded_for: list[bytes] | None = None
-        self.forwarded_proto: bytes | None = None
-        self.forwarded_host: bytes | None = None
-        self.forwarded: list[bytes] | None = None
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of every field of this (lower-case) name, in order."""
@@ -270,10 +250,12 @@ def _sort(head: RequestHead) -> None:
         if coding != b"chunked":
             raise NotImplementedCoding
         length = CHUNKED
-    head.length = length or 0
+    if length:
+        head.length = length
     if named:
         _obey_connection(head, named, upgrade)
-    head.plain = not (length == CHUNKED or head.upgrade or head.te_trailers)
+    if length == CHUNKED or head.upgrade or head.te_trailers:
+        head.plain = False
 
 
 def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:

@@ -69,22 +69,13 @@ class ResponseHead:
     `UNTIL_CLOSE`.
     """
 
-    __slots__ = (
-        "block",
-        "dated",
-        "edge",
-        "first",
-        "keep_alive",
-        "length",
-        "lines",
-        "method",
-        "minor",
-        "named",
-        "status",
-        "text",
-        "trailer",
-        "upgrade",
-    )
+    length = UNTIL_CLOSE
+    trailer: bytes | None = None
+    upgrade = b""  # the protocol that is switched to
+    dated = False
+    named = False  # a Server field came
+    edge = False  # a field came that a route may have a policy for
+    text = b""  # the status line and the lines, each with its line end
 
     def __init__(self, block: bytes, method: bytes, status: int, minor: int, first: bytes) -> None:
         self.block = block  # all of it, as it came
@@ -92,15 +83,8 @@ class ResponseHead:
         self.status = status
         self.minor = minor
         self.first = first
-        self.length = UNTIL_CLOSE
         self.keep_alive = minor == 1
-        self.trailer: bytes | None = None
-        self.upgrade = b""  # the protocol that is switched to
-        self.dated = False
-        self.named = False  # a Server field came
-        self.edge = False  # a field came that a route may have a policy for
         self.lines: list[bytes] = []
-        self.text = b""  # the status line and those lines, each with its line end
 
 
 def parse_response(
