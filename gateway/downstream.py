@@ -366,8 +366,9 @@ class Downstream(asyncio.Protocol):
             lines.append(b"Connection: close")
         elif not head.minor:
             lines.append(b"Connection: keep-alive")
-        lines.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
-        self.out.append(b"\r\n".join(lines))
+        if response.status != 204:  # RFC 9110, 8.6: it must not have one
+            lines.append(b"Content-Length: %d" % len(response.body))
+        self.out.append(b"\r\n".join((*lines, b"\r\n")))
         if head.method != b"HEAD":
             self.out.append(response.body)
             exchange.body_sent = len(response.body)

@@ -68,6 +68,7 @@ async def test_policy_that_answers_is_the_last_one_asked() -> None:
     async with guarded(lets_in, answers, refuses) as scene:
         head, _ = await scene.ask(GET)
     assert head.startswith(b"HTTP/1.1 204 No Content\r\n")
+    assert b"Content-Length" not in head
     assert b"\r\nX-Edge: seen\r\n" in head
     assert b"\r\nX-Own: yes\r\n" in head
     assert b"\r\nX-Request-ID: " in head
