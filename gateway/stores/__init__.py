@@ -1,1 +1,101 @@
-"""The servers that the gateway may be given: each client library in one module."""
+"""What the gateway's state is kept in: Protocols in the words of those who use them.
+
+Each has an embedded adapter and one that speaks to a server; each client library lives in one
+module. Whatever becomes of a server, an adapter raises nothing but `gateway.errors.StoreDown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, Protocol
+
+from gateway.units import Rate
+
+
+class Decision(NamedTuple):
+    """What a limiter says. Counts are of requests, times are whole seconds, rounded up.
+
+    A tuple: one is made for each request, and a frozen dataclass takes three times as long.
+    """
+
+    allowed: bool
+    limit: int  # as many at once after a quiet time; what `remaining` counts against
+    remaining: int
+    reset: int  # until `remaining` is `limit` again
+    retry_after: int  # until this would have been allowed; 0 if it was
+
+
+class Watch(Protocol):
+    """Hears how a store's server is doing: of each call to it, either or."""
+
+    def worked(self) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Unwatched:
+    """Nobody listens."""
+
+    def worked(self) -> None:
+        """Nothing."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing."""
+
+
+class Limiter(Protocol):
+    """Counts by key."""
+
+    def take(
+        self, key: bytes, rate: Rate, cost: int = 1
+    ) -> Decision | Coroutine[Any, Any, Decision]:
+        """Take `cost` (1 to the rate's burst) of what `rate` allows this key; all or nothing.
+
+        A decision where that needs no I/O, else a coroutine. 0 takes nothing and tells how things
+        are. The key says what is counted, for whom and at what rate: another rate is another key.
+        """
+
+
+class Shelf(Protocol):
+    """Keeps answers for the cache, as bytes; what is full forgets the oldest.
+
+    A coroutine where a server has to be asked: it raises StoreDown when that is lost.
+    """
+
+    def get(self, key: bytes) -> bytes | Coroutine[Any, Any, bytes | None] | None: ...
+
+    def put(
+        self, key: bytes, data: bytes, seconds: float, stamp: int
+    ) -> Coroutine[Any, Any, None] | None:
+        """Keep it for so long at most, unless the key was voided since its `stamp` was taken."""
+
+    def drop(self, key: bytes) -> Coroutine[Any, Any, None] | None:
+        """Forget it."""
+
+    async def purge(self, wanted: Callable[[bytes], bool]) -> set[bytes]:
+        """Forget every key that is wanted, and name them."""
+
+
+Value = str | int | bytes | None
+
+
+class Database(Protocol):
+    """SQL, with parameters `$1`, `$2` in both dialects. Raises only `StoreDown`."""
+
+    name: str
+
+    async def fetch(self, sql: str, *values: Value) -> list[Mapping[str, Any]]: ...
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        """How many rows were touched."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Database]:
+        """All of what is done through it, or nothing."""
+
+    async def migrate(self, name: str, steps: Sequence[str]) -> None:
+        """Take those steps once, whoever asks; remembered in gateway_migrations."""
+
+    async def ping(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,23 +1,175 @@
-"""SQLite through aiosqlite: the database that needs no server."""
+"""SQLite through aiosqlite, its only importer: the database that needs no server."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import aiosqlite
 
+from gateway.errors import StoreDown
+from gateway.stores import Database, Unwatched, Value, Watch
 
-class Sqlite:
-    """Opens its file for each question: it is asked seldom."""
+TIMEOUT: Final = 2.0
+"""s that a statement waits for another process's transaction to end."""
+
+# What is wrong with a statement, not with the file or the way to it.
+MISTAKES: Final = frozenset(
+    (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE)
+)
+
+MIGRATIONS: Final = """
+    CREATE TABLE IF NOT EXISTS gateway_migrations (
+        name TEXT NOT NULL, step BIGINT NOT NULL, PRIMARY KEY (name, step)
+    )
+"""
+
+
+class _Transaction:
+    """What a transaction's owner speaks to; and the file itself, by its only connection."""
 
     name = "sqlite"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *values: Value) -> list[Mapping[str, Any]]:
+        async with self._connection.execute(sql, named(values)) as cursor:
+            return [dict(row) for row in await cursor.fetchall()]
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        async with self._connection.execute(sql, named(values)) as cursor:
+            return max(cursor.rowcount, 0)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Database]:
+        """A part of it that can fail alone."""
+        await self.execute("SAVEPOINT inner")
+        try:
+            yield self
+        except BaseException:
+            await self.execute("ROLLBACK TO inner")
+            raise
+        finally:
+            await self.execute("RELEASE inner")
+
+    async def migrate(self, name: str, steps: Sequence[str]) -> None:
+        await self.execute(MIGRATIONS)
+        done = {row["step"] for row in await self.fetch(
+            "SELECT step FROM gateway_migrations WHERE name = $1", name
+        )}  # fmt: skip
+        for number, step in enumerate(steps):
+            if number not in done:
+                await self.execute(step)
+                await self.execute("INSERT INTO gateway_migrations VALUES ($1, $2)", name, number)
 
     async def ping(self) -> None:
-        async with aiosqlite.connect(self._path) as connection:
-            await connection.execute("SELECT 1")
+        await self.fetch("SELECT 1")
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """It ends with its context."""
+
+
+class Sqlite:
+    """One connection, opened when it is first asked something, and one statement at a time.
+
+    The file is its owner's alone. It is in WAL mode: other processes read while one writes.
+    """
+
+    name = "sqlite"
+
+    def __init__(self, path: Path, watch: Watch | None = None) -> None:
+        self._path = path
+        self._watch = watch or Unwatched()
+        self._connection: aiosqlite.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, sql: str, *values: Value) -> list[Mapping[str, Any]]:
+        async with self._file() as file:
+            return await file.fetch(sql, *values)
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        async with self._file() as file:
+            return await file.execute(sql, *values)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Database]:
+        async with self._file() as file:
+            await file.execute("BEGIN IMMEDIATE")  # who reads first and then writes would fail
+            try:
+                yield file
+            except BaseException:
+                await asyncio.shield(file.execute("ROLLBACK"))
+                raise
+            await asyncio.shield(file.execute("COMMIT"))
+
+    async def migrate(self, name: str, steps: Sequence[str]) -> None:
+        """Under the file's write lock, whole or not at all."""
+        async with self.transaction() as database:
+            await database.migrate(name, steps)
+
+    async def ping(self) -> None:
+        await self.fetch("SELECT 1")
+
+    async def close(self) -> None:
+        async with self._turn:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+
+    @asynccontextmanager
+    async def _file(self) -> AsyncIterator[_Transaction]:
+        async with self._turn:
+            with self._translated():
+                yield _Transaction(await self._open())
+        self._watch.worked()
+
+    async def _open(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)):
+                pass  # created here so that nobody else may ever read it
+            opened = await aiosqlite.connect(self._path, timeout=TIMEOUT, isolation_level=None)
+            opened.row_factory = sqlite3.Row
+            try:
+                await _use_wal(opened)
+                await opened.execute("PRAGMA synchronous=NORMAL")
+            except BaseException:
+                await opened.close()
+                raise
+            self._connection = opened
+        return self._connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            # The primary result code is the last byte (sqlite.org/rescode.html).
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF in MISTAKES:
+                raise
+            self._watch.failed(error)
+            raise StoreDown from error
+
+
+async def _use_wal(connection: aiosqlite.Connection) -> None:
+    """Of several that open a new file at once, SQLite refuses all but one, without waiting."""
+    for _ in range(100):
+        try:
+            await connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            await asyncio.sleep(TIMEOUT / 100)
+        else:
+            return
+    raise TimeoutError
+
+
+def named(values: Sequence[Value]) -> dict[str, Value]:
+    """`$1`, `$2` are names to SQLite."""
+    return {str(number): value for number, value in enumerate(values, 1)}
