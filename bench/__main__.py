@@ -21,7 +21,7 @@ from pathlib import Path
 from bench import alone, loads, procfs, tables, targets
 from bench.children import BenchError, Children, Cores
 from bench.generators import Generator
-from bench.lineup import BY_NAME, FULL, PEERS, Found, Peer
+from bench.lineup import BY_NAME, FULL, PEERS, POLICIES, Found, Peer
 from bench.rounds import Cell, run_rounds
 from bench.stage import Running, Stage
 
@@ -86,14 +86,24 @@ def plan_of(args: argparse.Namespace) -> Plan:
     chosen = [load for load in loads.LOADS if load.name in only]
     if not only:
         chosen = [load for load in loads.LOADS if load.quick or not args.quick]
+    alone_too = (not only or ALONE in only) and (not names or "gateway" in names)
+    asked = [peer for peer in PEERS if not names or peer.name in names]
     return Plan(
-        peers=[peer for peer in PEERS if not names or peer.name in names],
+        peers=[
+            peer
+            for peer in asked
+            if any(peer.takes(load) for load in chosen) or (alone_too and is_plain_gateway(peer))
+        ],
         loads=chosen,
-        alone=(not only or ALONE in only) and (not names or "gateway" in names),
+        alone=alone_too,
         rounds=args.rounds or (1 if args.quick else 3),
         seconds=args.seconds or (1 if args.quick else 2),
         quick=args.quick,
     )
+
+
+def is_plain_gateway(peer: Peer) -> bool:
+    return peer.name == "gateway" and peer not in POLICIES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,7 +146,7 @@ def run(plan: Plan, found: Found, cores: Cores, folder: Path, report: Path | Non
         stage = Stage(folder, children, cores, found)
         stage.start_upstreams(found.program("nginx") or "nginx")
         running = start_all(stage, plan.peers)
-        gateway = next((r for r in running if r.peer.name == "gateway"), None)
+        gateway = next((r for r in running if is_plain_gateway(r.peer)), None)
         cells = run_rounds(generator, running, plan.loads, plan.rounds, plan.seconds, say)
         for load in plan.loads:
             say("\n" + tables.load_table(load, cells))
@@ -150,8 +160,9 @@ def run(plan: Plan, found: Found, cores: Cores, folder: Path, report: Path | Non
     say(f"\n{time.monotonic() - began:.0f} s")
     if report:
         write_json(report, plan, cells, figures, aims)
-    wanted = any(peer.name == "gateway" for peer in plan.peers)
-    return 1 if wanted and (gateway is None or any_failed(cells)) else 0
+    started = [r.peer for r in running]
+    lost = any(peer.name == "gateway" and peer not in started for peer in plan.peers)
+    return 1 if lost or any_failed(cells) else 0
 
 
 def any_failed(cells: Sequence[Cell]) -> bool:
@@ -159,7 +170,7 @@ def any_failed(cells: Sequence[Cell]) -> bool:
 
 
 def introduction(plan: Plan, found: Found, cores: Cores) -> list[str]:
-    busy = os.getloadavg()[0]
+    busy, names = os.getloadavg()[0], {peer.name for peer in plan.peers}
     return [
         f"{platform.platform()}, {processor()}, Python {platform.python_version()}",
         f"proxies on core {named(cores.proxy)}, load generators and upstreams on "
@@ -169,8 +180,8 @@ def introduction(plan: Plan, found: Found, cores: Cores) -> list[str]:
         + (" (NOT IDLE: expect noise)" if busy > 0.5 else ""),
         "; ".join(
             f"{peer.name} {found.version(peer)}"
-            for peer in plan.peers
-            if peer in FULL and found.peer(peer)
+            for peer in FULL
+            if peer.name in names and found.peer(peer)
         ),
         "",
     ]
@@ -192,7 +203,7 @@ def start_all(stage: Stage, peers: Sequence[Peer]) -> list[Running]:
     running = []
     for peer in peers:
         if stage.found.peer(peer) is None:
-            if peer in FULL:
+            if not peer.bare:
                 say(f"missing: {peer.name}: {peer.get}")
             continue
         try:

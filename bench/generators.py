@@ -94,9 +94,12 @@ class Generator:
     def _wrk(self, load: Load, port: int, seconds: float, options: list[str]) -> Sample:
         if load.upload:
             options = [*options, f"upload={load.upload}"]
+        if load.varied:
+            options = [*options, "varied=1"]
         whole = math.ceil(seconds)
         command = [self.wrk, "-t1", f"-c{load.connections}", f"-d{whole}s"]
         command += ["--timeout", f"{WRK_TIMEOUT_SECONDS}s", "-s", str(LOAD_LUA)]
+        command += [part for line in load.fields for part in ("-H", line)]
         command += [f"http://127.0.0.1:{port}{load.path}", "--", *options]
         return parse_report(self._run(command, whole))
 

@@ -25,6 +25,8 @@ NGINX_TUNED = (
     f"{NGINX_BODIES} client_body_buffer_size 64k; proxy_buffers 16 16k; proxy_buffer_size 16k; "
     "proxy_max_temp_file_size 0;"
 )
+# The best of four settings that were tried for hits of the cache; sendfile makes small ones dearer.
+NGINX_OPEN_FILES = "open_file_cache max=100 inactive=600s; open_file_cache_valid 600s;"
 BODY_LOADS = frozenset({"down64k", "down1m", "up64k", "up1m"})
 
 
@@ -34,6 +36,8 @@ class Peer:
 
     `command` and the templates' text may hold `@PORT@`, `@UPSTREAM@`, `@ECHO@`, `@DIR@` and
     what else `values` gives. `work` says what the peer does beside forwarding.
+    Where a load asks with an API key, the peer knows `keys` (by tier) from its configuration, or
+    `create_key` has it made before the start and prints it on its last line, with `@TIER@` filled.
     """
 
     name: str
@@ -48,14 +52,25 @@ class Peer:
     bare: bool = False
     settings: dict[str, str] = field(default_factory=dict)
     loads: frozenset[str] = frozenset()
+    keys: dict[str, str] = field(default_factory=dict)
+    create_key: tuple[str, ...] = ()
     version: tuple[str, ...] = ("--version",)
 
     def takes(self, load: Load) -> bool:
         if self.loads:
             return load.name in self.loads
-        return self.websocket or not load.websocket
+        return not load.setup and (self.websocket or not load.websocket)
 
 
+CREATE_KEY = (
+    *("-m", "gateway", "keys", "create", "--config", "@DIR@/gateway.yaml"),
+    *("--owner", "bench", "--tier", "@TIER@"),
+)
+# As long as a key of the gateway's.
+SAMPLE_KEYS = {
+    "pro": "gw_3hT0Xq7bRk2VnYc9LmWd5sZfJp8AeGu1",
+    "free": "gw_8KdM2sVx5yBq1nTfWc7RjZh4LpEa9uGo",
+}
 ONE_THREAD = {"GOMAXPROCS": "1"}
 
 FULL: tuple[Peer, ...] = (
@@ -148,7 +163,6 @@ FULL: tuple[Peer, ...] = (
 
 
 def bare(peer: Peer) -> Peer:
-    """The same without log, request id and what forwarded headers it can do without."""
     """The same without log, request id and what forwarded headers it can do without.
 
     It shows what those cost, for which the small GET will do.
@@ -163,12 +177,55 @@ def tuned(nginx: Peer) -> Peer:
     return replace(nginx, name="nginx-tuned", work=work, settings=settings, loads=BODY_LOADS)
 
 
-PEERS: tuple[Peer, ...] = (
+def with_policies(gateway: Peer, nginx: Peer) -> tuple[Peer, ...]:
+    """The two under the loads that need a configuration of their own, by the same names."""
+    chain, cached = frozenset({"chain"}), frozenset({"cached"})
+    cache = replace(
+        nginx,
+        work=f"proxy_cache, {nginx.work}",
+        templates=(("peers/nginx-cached.conf", "nginx.conf"),),
+        settings={"CACHE_FILES": ""},
+        loads=cached,
+    )
+    return (
+        replace(
+            gateway,
+            work=f"key, tiered limit, CORS, {gateway.work}",
+            templates=(("peers/gateway-chain.yaml", "gateway.yaml"),),
+            loads=chain,
+            create_key=CREATE_KEY,
+        ),
+        replace(
+            nginx,
+            work=f"key by map, limit_req, CORS by map, {nginx.work}",
+            templates=(("peers/nginx-chain.conf", "nginx.conf"),),
+            loads=chain,
+            keys=SAMPLE_KEYS,
+        ),
+        replace(
+            gateway,
+            work=f"cache, {gateway.work}",
+            templates=(("peers/gateway-cached.yaml", "gateway.yaml"),),
+            loads=cached,
+        ),
+        cache,
+        replace(
+            cache,
+            name="nginx-tuned",
+            work=f"{cache.work}; keeps the files open",
+            settings={"CACHE_FILES": NGINX_OPEN_FILES},
+        ),
+    )
+
+
+PLAIN: tuple[Peer, ...] = (
     *FULL,
     *(tuned(peer) for peer in FULL if peer.name == "nginx"),
     *(bare(peer) for peer in FULL if peer.templates and peer.name != "gateway"),
 )
-BY_NAME = {peer.name: peer for peer in PEERS}
+BY_NAME = {peer.name: peer for peer in PLAIN}
+POLICIES = with_policies(BY_NAME["gateway"], BY_NAME["nginx"])
+PEERS = (*PLAIN, *POLICIES)
 
 
 @dataclass(frozen=True, slots=True)

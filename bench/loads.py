@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 KIB = 1024
 SMALL_BODY = '{"id":1,"name":"orders","status":"ok","items":[1,2,3]}'
+KEY_FIELD = "X-API-Key"
+ORIGIN = "https://app.example.com"
 SIZES = {"64k": 64 * KIB, "1m": 1024 * KIB}
 
 
@@ -13,6 +16,9 @@ SIZES = {"64k": 64 * KIB, "1m": 1024 * KIB}
 class Load:
     """`upload` and `answer` are body sizes in bytes; a WebSocket load has neither.
 
+    `fields` are lines of the head beside Host, as `name: value`.
+    A load with `setup` is for peers that have a configuration of their own for it.
+    No two requests of a `varied` load are the same; `path` is what theirs begin with.
     `quick` loads are part of the quick run.
     """
 
@@ -23,11 +29,42 @@ class Load:
     answer: int = len(SMALL_BODY)
     upload: int = 0
     websocket: bool = False
+    varied: bool = False
+    fields: tuple[str, ...] = ()
+    setup: bool = False
     quick: bool = True
+
+    def asked_with(self, keys: Mapping[str, str]) -> Load:
+        """The same, asked with a key of the tier whose limit it does not meet."""
+        if "pro" not in keys:
+            return self
+        return replace(self, fields=(*self.fields, f"{KEY_FIELD}: {keys['pro']}"))
 
 
 LOADS: tuple[Load, ...] = (
     Load("small", "small GET, 64 connections", "/api/service1/small", 64),
+    Load(
+        "varied",
+        "small GET, no two heads alike, 64 connections",
+        "/api/service1/varied",
+        64,
+        varied=True,
+    ),
+    Load(
+        "chain",
+        "small GET through key, limit, CORS and log, 64 connections",
+        "/api/service1/small",
+        64,
+        fields=(f"Origin: {ORIGIN}",),
+        setup=True,
+    ),
+    Load(
+        "cached",
+        "small GET from the cache, 64 connections",
+        "/api/service1/varied/hot",
+        64,
+        setup=True,
+    ),
     Load(
         "down64k",
         "64 KiB down, 64 connections",

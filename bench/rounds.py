@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench import procfs
+from bench import procfs, proofs
 from bench.children import BenchError
 from bench.generators import Generator, Sample, short_answers
 from bench.loads import Load
@@ -18,7 +18,10 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Cell:
-    """One peer under one load. `micros` holds processor µs a request, one for each round."""
+    """One peer under one load. `micros` holds processor µs a request, one for each round.
+
+    `work` is what the peer does beside forwarding.
+    """
 
     peer: str
     load: str
@@ -26,6 +29,7 @@ class Cell:
     samples: list[Sample] = field(default_factory=list)
     checked: Sample | None = None
     failure: str = ""
+    work: str = ""
 
     @property
     def errors(self) -> int:
@@ -57,13 +61,13 @@ def run_rounds(
     say: Say,
 ) -> list[Cell]:
     cells = {
-        (p.peer.name, w.name): Cell(p.peer.name, w.name)
+        (p.peer.name, w.name): Cell(p.peer.name, w.name, work=p.peer.work)
         for w in loads
         for p in peers
         if p.peer.takes(w)
     }
     for load in loads:
-        taking_part = [p for p in peers if (p.peer.name, load.name) in cells]
+        taking_part = [p for p in peers if p.peer.takes(load)]
         for running in taking_part:
             _warm_up(generator, running, load, cells[running.peer.name, load.name])
         for number in range(1, rounds + 1):
@@ -77,7 +81,8 @@ def run_rounds(
 
 def _warm_up(generator: Generator, running: Running, load: Load, cell: Cell) -> None:
     try:
-        cell.checked = generator.check(load, running.port, 1)
+        proofs.prove(load, running.port, running.keys)
+        cell.checked = generator.check(load.asked_with(running.keys), running.port, 1)
     except BenchError as error:
         cell.failure = str(error)
 
@@ -89,7 +94,7 @@ def _measure(
         return
     before = procfs.cpu_ns(running.child.pid)
     try:
-        sample = generator.measure(load, running.port, seconds)
+        sample = generator.measure(load.asked_with(running.keys), running.port, seconds)
     except BenchError as error:
         cell.failure = str(error)
         return

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import templates
-from bench.children import BenchError, Child, Children, Cores, free_port, wait_for_port
+from bench.children import (
+    BenchError,
+    Child,
+    Children,
+    Cores,
+    clean_environment,
+    free_port,
+    wait_for_port,
+)
 from bench.lineup import Found, Peer
-from bench.loads import SIZES, SMALL_BODY
+from bench.loads import KEY_FIELD, SIZES, SMALL_BODY
 
 HERE = Path(__file__).parent
 ROUTES_SECONDS = 5.0
+KEY_SECONDS = 20.0
+TIERS = ("pro", "free")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be run, in which folder, with which environment added."""
+
+    program: str
+    command: list[str]
+    home: Path
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
+    """`keys` are the API keys that the peer knows, by tier; most ask for none."""
+
     peer: Peer
     child: Child
     port: int
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage:
@@ -66,31 +90,67 @@ class Stage:
         home = self.folder / name
         home.mkdir()
         port = free_port()
-        running = Running(peer, self.launch(peer, name, home, port, **extra), port)
+        prepared = self._prepare(peer, home, port, extra)
+        keys = peer.keys or self._create_keys(peer, prepared)
+        running = Running(peer, self._run(name, prepared), port, keys)
         wait_for_port(running.child, port)
-        self.expect_small(port, "/api/service1/small")
+        self.expect_small(port, "/api/service1/small", keys.get("pro"))
         return running
 
     def launch(self, peer: Peer, name: str, home: Path, port: int, **extra: str) -> Child:
         """Writes the configuration and starts the program; does not wait for it."""
+        return self._run(name, self._prepare(peer, home, port, extra))
+
+    def _run(self, name: str, prepared: Prepared) -> Child:
+        command = [prepared.program, *prepared.command]
+        return self.children.start(
+            name, command, self.cores.proxy, prepared.home, prepared.environment
+        )
+
+    def _prepare(self, peer: Peer, home: Path, port: int, extra: Mapping[str, str]) -> Prepared:
         program = self.found.peer(peer)
         if program is None:
             raise BenchError(f"{peer.name} is not installed: {peer.get}")
-        values = self._values(home, port) | peer.settings | extra
+        values = self._values(home, port) | peer.settings | dict(extra)
+        values |= {f"KEY_{tier.upper()}": key for tier, key in peer.keys.items()}
         values["FULL"] = str(not peer.bare).lower()
         for template, target in peer.templates:
             templates.write(template, home / target, values, bare=peer.bare)
-        command = [program, *(templates.fill(part, values) for part in peer.command)]
+        command = [templates.fill(part, values) for part in peer.command]
         environment = {k: templates.fill(v, values) for k, v in peer.environment.items()}
-        return self.children.start(name, command, self.cores.proxy, home, environment)
+        return Prepared(program, command, home, environment)
 
-    def expect_small(self, port: int, path: str) -> None:
+    def _create_keys(self, peer: Peer, prepared: Prepared) -> dict[str, str]:
+        """A key for each tier as the peer's own command makes it. Raises BenchError."""
+        keys = {}
+        for tier in TIERS if peer.create_key else ():
+            values = {"DIR": str(prepared.home), "TIER": tier}
+            done = subprocess.run(
+                [prepared.program, *(templates.fill(part, values) for part in peer.create_key)],
+                cwd=prepared.home,
+                env=clean_environment(prepared.environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=KEY_SECONDS,
+                check=False,
+            )
+            if done.returncode or not done.stdout.strip():
+                told = (done.stderr or done.stdout).strip()[-400:]
+                raise BenchError(f"no key of the tier {tier}: {told}")
+            keys[tier] = done.stdout.splitlines()[-1].strip()
+        return keys
+
+    def expect_small(self, port: int, path: str, key: str | None = None) -> None:
         """Some open their port before they have routes, so it may take more than one try."""
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}{path}", headers={KEY_FIELD: key} if key else {}
+        )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + ROUTES_SECONDS
         while True:
             try:
-                with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                with opener.open(asked, timeout=5) as answer:
                     if answer.read() == SMALL_BODY.encode():
                         return
                     found = "another body"

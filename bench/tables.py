@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from bench.alone import Figures
 from bench.generators import Sample
-from bench.lineup import BY_NAME
 from bench.loads import Load
 from bench.rounds import Cell, median, ratio
 from bench.targets import Target
@@ -64,7 +63,7 @@ def _row(cell: Cell, reference: Cell | None) -> tuple[str, ...]:
         number(median([s.rate for s in cell.samples]), 0),
         *(number(value, 2) for value in _latencies(cell)),
         f"{cell.errors:,}",
-        BY_NAME[cell.peer].work,
+        cell.work,
     )
 
 

@@ -57,9 +57,16 @@ def compared(cells: Sequence[Cell]) -> list[Target]:
         at_most(f"small GET against {peer}", against("small", peer), 1.0, " times", 2)
         for peer in DEARER_PEERS
     ]
+    found.append(
+        without_goal("small GET, varied heads, against nginx", against("varied", "nginx"), " times")
+    )
+    found += [
+        at_most("full chain against nginx", against("chain", "nginx"), 1.8, " times", 2),
+        at_most("cache hit against nginx", against("cached", "nginx"), 1.5, " times", 2),
+    ]
     found += [
         without_goal(f"{load} against nginx-tuned", against(load, "nginx-tuned"), " times")
-        for load in LARGE_BODIES
+        for load in ("cached", *LARGE_BODIES)
     ]
     found += [
         at_most(f"{load} against nginx", against(load, "nginx"), 0.9, " times", 2)

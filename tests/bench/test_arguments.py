@@ -6,7 +6,7 @@ import pytest
 
 from bench import loads
 from bench.__main__ import main, parse, plan_of
-from bench.lineup import BY_NAME, Found
+from bench.lineup import BY_NAME, PEERS, Found
 
 
 def test_default_run_is_three_rounds_of_all_loads_and_peers() -> None:
@@ -14,14 +14,23 @@ def test_default_run_is_three_rounds_of_all_loads_and_peers() -> None:
 
     assert (plan.rounds, plan.seconds, plan.alone) == (3, 2, True)
     assert plan.loads == list(loads.LOADS)
-    assert [peer.name for peer in plan.peers] == list(BY_NAME)
+    assert plan.peers == list(PEERS)
 
 
 def test_quick_run_is_one_short_round_of_fewer_loads() -> None:
     plan = plan_of(parse(["--quick"]))
 
     assert (plan.rounds, plan.seconds) == (1, 1)
-    assert [load.name for load in plan.loads] == ["small", "down1m", "up1m", "ws", "thousand"]
+    assert [load.name for load in plan.loads] == [
+        "small",
+        "varied",
+        "chain",
+        "cached",
+        "down1m",
+        "up1m",
+        "ws",
+        "thousand",
+    ]
 
 
 def test_chosen_loads_and_peers_leave_out_the_rest() -> None:
@@ -37,6 +46,24 @@ def test_gateway_alone_can_be_measured_without_any_load() -> None:
 
     assert plan.alone
     assert plan.loads == []
+    assert plan.peers == [BY_NAME["gateway"]]
+
+
+def test_load_with_a_configuration_of_its_own_starts_only_those_who_have_one() -> None:
+    plan = plan_of(parse(["--only", "chain"]))
+
+    assert [(peer.name, *peer.loads) for peer in plan.peers] == [
+        ("gateway", "chain"),
+        ("nginx", "chain"),
+    ]
+
+
+def test_no_load_is_taken_twice_by_peers_of_one_name() -> None:
+    for load in loads.LOADS:
+        names = [peer.name for peer in PEERS if peer.takes(load)]
+
+        assert len(names) == len(set(names)), load.name
+        assert {"gateway", "nginx"} <= set(names), load.name
 
 
 @pytest.mark.parametrize(

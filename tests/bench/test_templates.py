@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench import templates
-from bench.lineup import FULL, Peer
+from bench.lineup import PEERS, Peer
 from bench.stage import HERE
 
 
@@ -26,7 +26,7 @@ def test_stripped_text_keeps_only_what_stands_outside_the_marks() -> None:
     assert templates.stripped(text) == "a\nb\nc\n"
 
 
-@pytest.mark.parametrize("peer", FULL, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_every_template_of_a_peer_has_its_marks_in_pairs(peer: Peer) -> None:
     for name, _ in peer.templates:
         lines = [line.strip() for line in (HERE / name).read_text().splitlines()]
