@@ -20,10 +20,12 @@ from gateway.downstream import Downstream
 from gateway.exchange import Peer
 from gateway.front import Front, Member
 from gateway.headers import Networks
+from gateway.proxyprotocol import LONGEST, BadHeader, Header, read_header
 
 BATCH: Final = 64  # connections taken at once, before others get their turn
 PAUSE: Final = 0.5  # seconds until accepting is tried again
 HANDSHAKE: Final = 10.0  # seconds for a TLS handshake
+ANNOUNCE: Final = 5.0  # seconds for a PROXY header: more than a retransmission takes
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -36,23 +38,38 @@ class Events(Protocol):
 
     def turned_away(self, address: str) -> None: ...
 
+    def announced(self, address: str, problem: str) -> None: ...
+
 
 class Gate:
     """How many connections there may be, in all and by address; shared by a worker's sockets."""
 
-    def __init__(self, front: Front, limit: int, per_address: int, trusted: Networks) -> None:
+    def __init__(
+        self,
+        front: Front,
+        limit: int,
+        per_address: int,
+        trusted: Networks,
+        announcing: Networks = (),
+    ) -> None:
         self.front = front
-        self.obey(limit, per_address, trusted)
+        self.obey(limit, per_address, trusted, announcing)
         self.open = 0
         self.waiting: list[Callable[[], None]] = []
         self._by_address: Counter[str] = Counter()
         front.on_closed = self._left
 
-    def obey(self, limit: int, per_address: int, trusted: Networks) -> None:
-        """Have these limits hold for connections from now on. 0 per address means no limit."""
+    def obey(
+        self, limit: int, per_address: int, trusted: Networks, announcing: Networks = ()
+    ) -> None:
+        """Have these limits hold for connections from now on. 0 per address means no limit.
+
+        Connections from `announcing` begin with a PROXY header.
+        """
         self.limit = limit
         self.per_address = per_address
         self.trusted = trusted
+        self.announcing = announcing
 
     @property
     def full(self) -> bool:
@@ -161,22 +178,66 @@ class Acceptor:
 
     def _open(self, sock: socket.socket, address: tuple[str, int] | str) -> None:
         name = address[0] if isinstance(address, tuple) else ""
-        peer = Peer(name, self._trusts(name), self._scheme)
+        # A balancer speaks for many: what its address has open does not count.
+        speaks = is_in(name, self._gate.announcing)
+        peer = Peer(name, speaks or is_in(name, self._gate.trusted), self._scheme)
         if not self._gate.enter(peer):
-            sock.close()
-            self._events.turned_away(name)
+            self._turn_away(sock, name)
             return
-        task = self._loop.create_task(self._make(sock, peer))
+        make = self._make_announced if speaks else self._make
+        task = self._loop.create_task(make(sock, peer))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    def _trusts(self, address: str) -> bool:
-        trusted = self._gate.trusted
-        if not trusted or not address:
-            return False
-        parsed = ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in trusted)
+    def _turn_away(self, sock: socket.socket, address: str) -> None:
+        sock.close()
+        self._events.turned_away(address)
+
+    async def _make_announced(self, sock: socket.socket, balancer: Peer) -> None:
+        """Make the connection of whoever the header says; without one, none."""
+        try:
+            async with asyncio.timeout(ANNOUNCE):
+                header = await self._header(sock)
+        except (BadHeader, OSError) as error:
+            sock.close()
+            self._gate.leave(balancer)
+            if isinstance(error, BadHeader | TimeoutError):  # else it looked whether we are there
+                self._events.announced(balancer.address, str(error) or "no PROXY header in time")
+            return
+        self._events.announced(balancer.address, "")
+        name = header.address or balancer.address
+        peer = Peer(name, is_in(name, self._gate.trusted), self._scheme)
+        entered = self._gate.enter(peer)
+        self._gate.leave(balancer)
+        if not entered:
+            self._turn_away(sock, name)
+            return
+        await self._make(sock, peer)
+
+    async def _header(self, sock: socket.socket) -> Header:
+        """Read the header from the socket and not a byte more: TLS may be next."""
+        sock.setblocking(False)
+        held = b""
+        while True:
+            try:
+                seen = sock.recv(LONGEST - len(held), socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                await self._readable(sock)
+                continue
+            if not seen:
+                raise ConnectionAbortedError
+            header = read_header(held + seen)
+            held += sock.recv(len(seen) if header is None else header.size - len(held))
+            if header is not None:
+                return header
+
+    async def _readable(self, sock: socket.socket) -> None:
+        readable = asyncio.Event()
+        self._loop.add_reader(sock.fileno(), readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self._loop.remove_reader(sock.fileno())
 
     async def _make(self, sock: socket.socket, peer: Peer) -> None:
         connection = Downstream(self._gate.front, peer)
@@ -193,3 +254,12 @@ class Acceptor:
             sock.close()
             if not connection.made:
                 self._gate.leave(peer)
+
+
+def is_in(address: str, networks: Networks) -> bool:
+    """Whether a peer's address is in one of the networks; a Unix socket's is in none."""
+    if not networks or not address:
+        return False
+    parsed = ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in networks)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -34,15 +35,25 @@ _COUNT = re.compile(r"[+-]?[0-9]+")
 _DURATION_EXPECTED = "expected a length of time: seconds, or 250ms, 10s, 2m, 1h, 90d"
 _SIZE_EXPECTED = "expected a size: bytes, or 64k, 512KiB, 8MiB"
 _RATE_EXPECTED = "expected a rate such as 10/second, 60/minute, 100/hour, 1000/day"
+_MOMENT_EXPECTED = "expected a date such as 2026-01-31, or 2026-01-31T12:00:00Z"
 _NETWORK_EXPECTED = "expected an address or a network such as 192.0.2.7, 10.0.0.0/8, fd00::/8"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many (`count`, at least 1) in so long (`period`, in seconds)."""
+    """So many (`count`, at least 1) in so long (`period`, in seconds, at least 1 µs).
+
+    After a quiet time `burst` may come at once: as many as `count` if that is left out.
+    """
 
     count: int
     period: float
+    burst: int = 0
+    nanoseconds: int = field(init=False, repr=False, compare=False)  # the period, exact
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "burst", self.burst or self.count)
+        object.__setattr__(self, "nanoseconds", round(self.period * 10**6) * 1000)
 
     def __str__(self) -> str:
         for name, seconds in _PERIODS.items():
@@ -106,6 +117,42 @@ def rate(value: object) -> Rate:
     if len(digits) > 15 or int(digits) / period > LARGEST_RATE:
         raise ValueError(f"{_RATE_EXPECTED}; at most {LARGEST_RATE} a second")
     return Rate(int(digits), period)
+
+
+def moment(value: object) -> int:
+    """Unix seconds: of a date, which begins in UTC, or of a date and a time.
+
+    A time without an offset is UTC. Both come as text from variables, and from YAML as what they
+    are.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(_MOMENT_EXPECTED) from None
+    if not isinstance(value, date):
+        raise ValueError(_MOMENT_EXPECTED)
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    try:
+        seconds = int(value.timestamp())
+    except OverflowError:
+        seconds = -1
+    if seconds < 0:
+        raise ValueError(f"{_MOMENT_EXPECTED}; not before 1970")
+    return seconds
+
+
+def quota(value: object) -> Rate | None:
+    """A rate, or None for "unlimited"."""
+    if isinstance(value, str) and value.strip().lower() == "unlimited":
+        return None
+    try:
+        return rate(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or unlimited") from None
 
 
 def network(value: object) -> Network:

@@ -172,3 +172,18 @@ def test_text_of_any_kind_is_a_value_or_a_value_error(
 ) -> None:
     with suppress(ValueError):
         assert read(text) is not None
+
+
+def test_rate_has_a_burst_of_its_own_or_as_many_as_it_counts() -> None:
+    assert units.Rate(60, 60.0).burst == 60
+    assert units.Rate(60, 60.0) == units.Rate(60, 60.0, 60)
+    assert units.Rate(60, 60.0, 5) != units.Rate(60, 60.0)
+    assert units.Rate(7, 0.25).nanoseconds == 250_000_000
+
+
+def test_quota_is_a_rate_or_none() -> None:
+    assert units.quota("60/minute") == units.Rate(60, 60.0)
+    assert units.quota(" Unlimited ") is None
+    for value in ("0/minute", "", None, 60):
+        with pytest.raises(ValueError, match=r"expected a rate .*; or unlimited"):
+            units.quota(value)

@@ -1,0 +1,161 @@
+"""Counters in memory that all workers of this host share, so that limits hold across them.
+
+The theory. The parent maps the memory before it forks. It is a table of a fixed size: a slot holds
+the 128-bit hash of a key and the key's arrival time (`gateway.limits`), in nanoseconds of
+CLOCK_MONOTONIC, which is the same for all processes and takes no part in steps of the clock. A
+slot whose time is past says what an empty one says, so nothing has to be cleaned up: it is used
+again by whichever key comes along.
+
+A key lies in one of the `PROBES` slots from where its hash points. If other keys have all of them
+and none is past, the one that is past soonest makes room: memory stays bounded, nobody is refused
+for what others did, and who was forgotten, one who had asked for little, may begin anew.
+`displaced` hears of it: the table is too small then, or somebody is making up keys.
+
+Slots are reached by their hash alone, and Python's hash of bytes is keyed by a secret that is drawn
+when the parent starts and that forking hands on: nobody can choose keys that crowd one place.
+
+The table is cut into stripes with a lock each: a robust mutex (POSIX), which the kernel hands on
+when the process that holds it dies. Two calls take 0.6 µs; a lock on a byte range of a file, which
+the kernel takes back too, takes 1.9 µs, and gives up the interpreter's lock while others wait.
+What a death leaves half written is a time of another key at worst. One that is stopped in that
+microsecond holds up the others until it goes on, or is killed for its silence (`worker_timeout`).
+A process that is alone locks nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+from collections.abc import Callable
+from struct import Struct
+from time import monotonic_ns
+from typing import Final
+
+from gateway import limits
+from gateway.stores import Decision
+from gateway.units import Rate
+
+ENTRIES: Final = 1 << 18
+"""Keys that are counted at once, unless the settings say otherwise; 8 MiB when all are in use."""
+
+PROBES: Final = 16
+STRIPES: Final = 64
+
+_ENTRY: Final = Struct("=qqQQ")  # hash, hash; time: whole nanoseconds, and parts of one by `count`
+_TIME: Final = Struct("=QQ")
+_ENTRY_BYTES: Final = 32
+_MUTEX_BYTES: Final = 64  # a cache line; the largest pthread_mutex_t of any Linux has 48
+_HEAD: Final = STRIPES * _MUTEX_BYTES
+_SECOND: Final = b"\x00second"  # makes another hash of the same key
+_PSHARED: Final = 1  # PTHREAD_PROCESS_SHARED, PTHREAD_MUTEX_ROBUST: pthread.h
+_ROBUST: Final = 1
+
+# PyDLL: the interpreter's lock is kept, for what happens under a mutex takes a microsecond.
+_libc: Final = ctypes.PyDLL(None)
+_lock: Final = _libc.pthread_mutex_lock
+_unlock: Final = _libc.pthread_mutex_unlock
+
+
+class Counters:
+    """The memory: mutexes, then slots."""
+
+    __slots__ = ("entries", "memory", "mutexes")
+
+    def __init__(self, memory: mmap.mmap, entries: int) -> None:
+        self.memory = memory
+        self.entries = entries
+        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.mutexes = [ctypes.c_void_p(base + at) for at in range(0, _HEAD, _MUTEX_BYTES)]
+
+
+def allocate(entries: int = ENTRIES) -> Counters:
+    """Room for `entries` keys, rounded up to a power of two. Call it before forking.
+
+    Raises OSError when it is not to be had. Pages that were never touched take no memory.
+    """
+    entries = 1 << max(entries - 1, STRIPES * PROBES - 1).bit_length()
+    counters = Counters(mmap.mmap(-1, _HEAD + entries * _ENTRY_BYTES), entries)
+    attributes = ctypes.create_string_buffer(64)
+    for error in (
+        _libc.pthread_mutexattr_init(attributes),
+        _libc.pthread_mutexattr_setpshared(attributes, _PSHARED),
+        _libc.pthread_mutexattr_setrobust(attributes, _ROBUST),
+        *(_libc.pthread_mutex_init(mutex, attributes) for mutex in counters.mutexes),
+    ):
+        if error:
+            raise OSError(error, "no mutex that processes can share")
+    return counters
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
+
+
+class SharedLimiter:
+    """A `Limiter` of one process over the host's counters. Never waits for input or output."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        alone: bool,
+        displaced: Callable[[], None] = _ignore,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """`alone` says that no other process uses the memory; `clock` counts nanoseconds."""
+        self._memory = counters.memory
+        self._mutexes = counters.mutexes
+        self._within = counters.entries // STRIPES - 1
+        self._alone = alone
+        self._displaced = displaced
+        self._clock = clock
+
+    def take(self, key: bytes, rate: Rate, cost: int = 1) -> Decision:
+        """Count `cost` requests of the key, if they are within the rate."""
+        first = hash(key)
+        second = hash(key + _SECOND)
+        stripe = second % STRIPES
+        if self._alone:
+            return self._take(stripe, first, second, rate, cost)
+        mutex = self._mutexes[stripe]
+        if _lock(mutex) == errno.EOWNERDEAD:
+            _libc.pthread_mutex_consistent(mutex)
+        try:
+            return self._take(stripe, first, second, rate, cost)
+        finally:
+            _unlock(mutex)
+
+    def _take(self, stripe: int, first: int, second: int, rate: Rate, cost: int) -> Decision:
+        now = self._clock()
+        memory = self._memory
+        base = _HEAD + stripe * (self._within + 1) * _ENTRY_BYTES
+        at = base + (first & self._within) * _ENTRY_BYTES
+        one, two, whole, part = _ENTRY.unpack_from(memory, at)
+        if one != first or two != second:
+            at, whole, part = self._find(base, first, second, now)
+        count = rate.count
+        ahead, decision = limits.take((whole - now) * count + part, rate, cost)
+        if decision.allowed and cost:
+            whole, part = divmod(ahead, count)
+            _ENTRY.pack_into(memory, at, first, second, now + whole, part)
+        return decision
+
+    def _find(self, base: int, first: int, second: int, now: int) -> tuple[int, int, int]:
+        """Where the key lies, or may lie; and its time, which is none if it is new."""
+        free, soonest = 0, 0
+        earliest = 1 << 64
+        for step in range(PROBES):
+            at = base + ((first + step) & self._within) * _ENTRY_BYTES
+            one, two, whole, part = _ENTRY.unpack_from(self._memory, at)
+            if one == first and two == second:
+                return at, whole, part
+            if whole < now and not free:
+                free = at
+            if not whole:  # never used: no key lies behind it that would have fitted here
+                break
+            if whole < earliest:
+                soonest, earliest = at, whole
+        if not free:
+            self._displaced()
+        return free or soonest, 0, 0
