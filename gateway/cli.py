@@ -17,6 +17,8 @@ from gateway import __version__
 if TYPE_CHECKING:
     from gateway.config.model import Route, Settings
 
+MANAGING = ("keys", "users")
+"""Commands whose ValueErrors say what was wrong with what was typed."""
 _COLUMNS = (
     "NAME",
     "HOSTS",
@@ -33,12 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 1 for bad settings, 2 for a bad command line."""
     options = _parser().parse_args(arguments)
     from gateway.config.problems import ConfigError
+    from gateway.errors import StoreDown
 
     try:
         return int(options.run(options))
     except ConfigError as error:
         print(error, file=sys.stdout if options.command == "check" else sys.stderr)
-        return 1
+    except StoreDown:
+        print("the database cannot be reached", file=sys.stderr)
+    except ValueError as error:
+        if options.command not in MANAGING:
+            raise
+        print(error, file=sys.stderr)
+    return 1
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -67,12 +76,96 @@ def check(options: argparse.Namespace) -> int:
 def routes(options: argparse.Namespace) -> int:
     """Prints the routing table."""
     settings = _settings(options)
-    rows = [_COLUMNS, *(_row(settings, route) for route in settings.routes)]
+    _print_table([_COLUMNS, *(_row(settings, route) for route in settings.routes)])
+    return 0
+
+
+def users_add(options: argparse.Namespace) -> int:
+    """Lets a user sign in; the password comes from the terminal or from standard input."""
+    settings = _settings(options)
+    from gateway.commands import users
+
+    password = _password()
+    print(f"added: {users.add(settings, options.name, password, options.scope, options.tier)}")
+    return 0
+
+
+def users_list(options: argparse.Namespace) -> int:
+    """Prints all users."""
+    settings = _settings(options)
+    from gateway.commands import users
+
+    _print_table(users.listed(settings))
+    return 0
+
+
+def users_disable(options: argparse.Namespace) -> int:
+    """Lets a user sign in no more."""
+    settings = _settings(options)
+    from gateway.commands import users
+
+    print(f"disabled: {users.disable(settings, options.name)}")
+    return 0
+
+
+def keys_create(options: argparse.Namespace) -> int:
+    """Makes an API key and shows it, this once: alone on the last line."""
+    settings = _settings(options)
+    from gateway.commands import keys
+
+    made = keys.create(settings, options.owner, options.tier, options.scope, options.expires)
+    print("id: {}\n{}".format(*made))
+    return 0
+
+
+def keys_list(options: argparse.Namespace) -> int:
+    """Prints all API keys, without the keys themselves, which nobody knows."""
+    settings = _settings(options)
+    from gateway.commands import keys
+
+    _print_table(keys.listed(settings))
+    return 0
+
+
+def keys_rotate(options: argparse.Namespace) -> int:
+    """Puts a new API key in the place of one, and shows it as `create` does."""
+    settings = _settings(options)
+    from gateway.commands import keys
+
+    made = keys.rotate(settings, options.id, options.grace, options.expires)
+    print("id: {}\n{}".format(*made))
+    return 0
+
+
+def keys_revoke(options: argparse.Namespace) -> int:
+    """Lets an API key open nothing any more."""
+    settings = _settings(options)
+    from gateway.commands import keys
+
+    print(f"revoked: {keys.revoke(settings, options.id)}")
+    return 0
+
+
+def _password() -> str:
+    """Raises ValueError."""
+    if not sys.stdin.isatty():
+        try:
+            return sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ValueError("the password is no text in UTF-8") from None
+    from getpass import getpass
+
+    password = getpass("Password: ")
+    if getpass("Once more: ") != password:
+        raise ValueError("these are two passwords")
+    return password
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-    return 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -133,4 +226,48 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("routes", parents=[config], help="show the routing table")
     one.set_defaults(run=routes)
+
+    _add_keys(commands.add_parser("keys", help="API keys"), config)
+    _add_users(commands.add_parser("users", help="users who sign in at /auth/login"), config)
     return parser
+
+
+def _add_keys(keys: argparse.ArgumentParser, config: argparse.ArgumentParser) -> None:
+    commands = keys.add_subparsers(metavar="COMMAND", required=True)
+    one = commands.add_parser("create", parents=[config], help="make one, and show it this once")
+    one.add_argument("--owner", required=True, metavar="NAME", help="whom it is for")
+    one.add_argument("--tier", required=True, metavar="TIER", help="tier of rate limits")
+    one.add_argument("--scope", action="append", default=[], metavar="S", help="scope; repeatable")
+    one.add_argument("--expires", metavar="TIME", help="after 90d, 12h, ...; never if left out")
+    one.set_defaults(run=keys_create)
+
+    one = commands.add_parser("list", parents=[config], help="show all of them, without the keys")
+    one.set_defaults(run=keys_list)
+
+    one = commands.add_parser("rotate", parents=[config], help="put a new key in one's place")
+    one.add_argument("id", metavar="ID", help="its id")
+    one.add_argument("--grace", default="1h", metavar="TIME", help="that the old key lives on (1h)")
+    one.add_argument(
+        "--expires", metavar="TIME", help="after 90d, 12h, ...; with the old one if left out"
+    )
+    one.set_defaults(run=keys_rotate)
+
+    one = commands.add_parser("revoke", parents=[config], help="let one open nothing any more")
+    one.add_argument("id", metavar="ID", help="its id")
+    one.set_defaults(run=keys_revoke)
+
+
+def _add_users(users: argparse.ArgumentParser, config: argparse.ArgumentParser) -> None:
+    commands = users.add_subparsers(metavar="COMMAND", required=True)
+    one = commands.add_parser("add", parents=[config], help="let somebody sign in")
+    one.add_argument("name", metavar="NAME", help="name to sign in with")
+    one.add_argument("--scope", action="append", default=[], metavar="S", help="scope; repeatable")
+    one.add_argument("--tier", default="free", metavar="TIER", help="tier of rate limits (free)")
+    one.set_defaults(run=users_add)
+
+    one = commands.add_parser("list", parents=[config], help="show all users")
+    one.set_defaults(run=users_list)
+
+    one = commands.add_parser("disable", parents=[config], help="let somebody in no more")
+    one.add_argument("name", metavar="NAME", help="name of the user")
+    one.set_defaults(run=users_disable)

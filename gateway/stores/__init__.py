@@ -63,6 +63,10 @@ class Shelf(Protocol):
     A coroutine where a server has to be asked: it raises StoreDown when that is lost.
     """
 
+    @property
+    def waits(self) -> bool:
+        """Whether `get` gives a coroutine at present."""
+
     def get(self, key: bytes) -> bytes | Coroutine[Any, Any, bytes | None] | None: ...
 
     def put(

@@ -1,0 +1,1 @@
+"""What the commands do that manage keys and users: they need no running gateway."""

@@ -1,0 +1,1 @@
+"""Who somebody is: signed tokens and the keys behind them, passwords, sessions."""
