@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from aiohttp import web
 
+from gateway.endpoints.cache import CachePurge
 from gateway.endpoints.health import Health
+from gateway.endpoints.keys import ManagedKeys
 from gateway.endpoints.metrics import Scrape
 from gateway.endpoints.status import Status
+from gateway.errors import NotFound
+
+ADMIN: Final = frozenset({"admin"})
+KEYS: Final = "/api/gateway/keys"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,13 +29,51 @@ class Own:
     method: str
     path: str
     handler: Handler
+    there: Callable[[], bool] = lambda: True  # a path that is not there is left to the routes
+    scopes: frozenset[str] = frozenset()  # that who asks has to have; without any, all may
 
     @property
     def methods(self) -> tuple[bytes, ...]:
         return (b"GET", b"HEAD") if self.method == "GET" else (self.method.encode(),)
 
 
-def table(health: Health, status: Status, scrape: Scrape) -> tuple[Own, ...]:
+class SignIn(Protocol):
+    """Where users sign in."""
+
+    async def login(self, request: web.Request) -> web.Response: ...
+
+    async def refresh(self, request: web.Request) -> web.Response: ...
+
+    async def logout(self, request: web.Request) -> web.Response: ...
+
+
+def table(
+    health: Health,
+    status: Status,
+    scrape: Scrape,
+    sign_in: Callable[[], SignIn | None],
+    keys: ManagedKeys,
+    keeps_keys: Callable[[], bool],
+    purge: CachePurge,
+    caches: Callable[[], bool],
+) -> tuple[Own, ...]:
+    """`sign_in` gives what answers where users can sign in; `keeps_keys` says if there are keys.
+
+    `caches` says if a route is cached.
+    """
+
+    def there() -> bool:
+        return sign_in() is not None
+
+    def signing(answer: Callable[[SignIn, web.Request], Awaitable[web.Response]]) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            now = sign_in()
+            if now is None:  # a reload took it away since the request was routed
+                raise NotFound
+            return await answer(now, request)
+
+        return handler
+
     return (
         Own("gateway.health", "GET", "/health", health.answer),
         Own("gateway.live", "GET", "/health/live", health.live),
@@ -37,4 +82,30 @@ def table(health: Health, status: Status, scrape: Scrape) -> tuple[Own, ...]:
         Own("gateway.metrics_prom", "GET", "/metrics_prom", scrape.text),
         Own("gateway.status", "GET", "/api/gateway/status", status.answer),
         Own("gateway.services", "GET", "/api/gateway/services", status.services),
+        Own(
+            "gateway.login",
+            "POST",
+            "/auth/login",
+            signing(lambda to, request: to.login(request)),
+            there,
+        ),
+        Own(
+            "gateway.refresh",
+            "POST",
+            "/auth/refresh",
+            signing(lambda to, request: to.refresh(request)),
+            there,
+        ),
+        Own(
+            "gateway.logout",
+            "POST",
+            "/auth/logout",
+            signing(lambda to, request: to.logout(request)),
+            there,
+        ),
+        Own("gateway.keys", "GET", KEYS, keys.all, keeps_keys, ADMIN),
+        Own("gateway.keys_create", "POST", KEYS, keys.create, keeps_keys, ADMIN),
+        Own("gateway.keys_rotate", "POST", f"{KEYS}/rotate", keys.rotate, keeps_keys, ADMIN),
+        Own("gateway.cache_purge", "POST", "/api/gateway/cache/purge", purge.answer, caches, ADMIN),
+        Own("gateway.keys_revoke", "POST", f"{KEYS}/revoke", keys.revoke, keeps_keys, ADMIN),
     )

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -17,7 +19,9 @@ from gateway import __version__, api
 from gateway.config import Settings
 from gateway.config.model import Stores as StoreSettings
 from gateway.edge import Edge
+from gateway.endpoints.cache import CachePurge
 from gateway.endpoints.health import Health, Store
+from gateway.endpoints.keys import ManagedKeys
 from gateway.endpoints.metrics import Scrape
 from gateway.endpoints.status import Status
 from gateway.errors import GatewayError, NotFound, UpstreamError
@@ -28,6 +32,9 @@ from gateway.http1.fields import HeadLimits
 from gateway.local import Application, Handler
 from gateway.pipeline import Pipeline, error_body
 from gateway.shared import Shared
+from gateway.standby import Standby
+from gateway.stores import Database, Limiter, Unwatched, Watch
+from gateway.stores.shared import SharedLimiter
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.events import EventLog, capture_logging
 from gateway.telemetry.exposition import Exposition
@@ -35,6 +42,11 @@ from gateway.telemetry.instruments import Registry
 from gateway.telemetry.metrics import NO_ROUTE, Metrics
 from gateway.telemetry.output import LineWriter
 from gateway.telemetry.requests import RouteMetrics
+from gateway.telemetry.standing import Standing
+
+EMBEDDED: Final = Path("gateway.db")
+"""The database where none is configured, in the working directory."""
+MOST_TOLD: Final = 1000  # balancers that the log complains of, until they are well
 
 
 class Gateway:
@@ -42,6 +54,8 @@ class Gateway:
 
     def __init__(self, settings: Settings, shared: Shared, slot: int) -> None:
         self.settings = settings
+        self._shared = shared
+        self._standby: Standby | None = None
         regions = shared.regions
         self.registry = Registry(regions[slot], regions, self._metrics_full)
         self.metrics = Metrics(self.registry)
@@ -52,7 +66,9 @@ class Gateway:
         self._unrouted = RouteMetrics(self.metrics, NO_ROUTE)
         self._edge = Edge(settings, metrics=self.metrics, log=self.log, shared=shared)
         self._retired: list[Behind] = []
+        self._unannounced: set[str] = set()  # balancers whose last PROXY header was none
         self._stores: list[Any] = []
+        self._embedded: Database | None = None
 
     def _metrics_full(self) -> None:
         self.log.warning("metrics_full", problem="no room for further label combinations")
@@ -64,7 +80,12 @@ class Gateway:
         capture_logging(self.log)
         settings = self.settings
         self._dialing = Dialing()
-        self._stores = open_stores(settings.stores)
+        self._stores = open_stores(settings.stores, self._standing)
+        self._edge.limiter = self._limiter()
+        self._edge.redis = self._store("redis")
+        self._edge.database = self._database
+        self._edge.session = self._dialing.session
+        self._edge.exchange_of = exchange_of
         await self._edge.open()
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
@@ -79,22 +100,54 @@ class Gateway:
             limits_of(settings),
         )
 
+    def _standing(self, store: str) -> Standing:
+        return Standing(store, self.metrics, self.log)
+
+    def _store(self, name: str) -> Any:
+        return next((store for store in self._stores if store.name == name), None)
+
+    def _database(self) -> Database:
+        """The one that is configured, PostgreSQL before SQLite, else a file of our own."""
+        for name in ("postgres", "sqlite"):
+            found: Database | None = self._store(name)
+            if found is not None:
+                return found
+        if self._embedded is None:
+            self._embedded = open_database(StoreSettings(), self._standing)
+        return self._embedded
+
+    def _limiter(self) -> Limiter:
+        """Counters that all hosts share where there is a Redis, else this host's."""
+        host = SharedLimiter(
+            self._shared.counters,
+            alone=self._shared.alone,
+            displaced=self.metrics.limits_displaced.child().inc,
+        )
+        redis = self._store("redis")
+        if redis is None:
+            return host
+        from gateway.stores.redis import RedisLimiter
+
+        self._standby = Standby(RedisLimiter(redis), host, self.metrics.limits_fallback.child().inc)
+        return self._standby
+
     def _own_routes(self, settings: Settings) -> list[Route]:
-        routes = [
-            Route(
-                own.name,
-                self._local,
-                RouteMetrics(self.metrics, own.name),
-                own.path.encode(),
-                exact=True,
-                methods=frozenset(
-                    (b"GET", b"HEAD") if own.method == "GET" else (own.method.encode(),)
+        return [
+            self._edge.put_on_own(
+                Route(
+                    own.name,
+                    self._local,
+                    RouteMetrics(self.metrics, own.name),
+                    own.path.encode(),
+                    exact=True,
+                    methods=frozenset(own.methods),
+                    max_body=settings.max_body_size,
                 ),
-                max_body=settings.max_body_size,
+                own.scopes,
             )
             for own in self._table
+            if own.there()
         ]
-        return [self._edge.put_on_own(route) for route in routes]
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._answer_errors], client_max_size=0)
@@ -103,6 +156,16 @@ class Gateway:
             Health(__version__, lambda: self._stores, lambda: not self.front.draining),
             Status(__version__, self._services),
             Scrape(Exposition(self.registry), self.refresh),
+            self._edge.sign_in,
+            ManagedKeys(
+                self._edge.keyring,
+                tiers=lambda: self.generation.settings.tiers,
+                exchange_of=exchange_of,
+                log=self.log,
+            ),
+            self._edge.keeps_keys,
+            CachePurge(lambda wanted: self._edge.shelves().purge(wanted)),
+            self._edge.caches,
         )
         for own in self._table:
             application.router.add_route(own.method, own.path, own.handler)
@@ -131,15 +194,15 @@ class Gateway:
             status=error.status,
             body=error_body(exchange_of(request), error),
             content_type="application/json",
+            headers=[field_of(line) for line in error.fields],
         )
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         exchange = exchange_of(request)
-        for line in exchange.lines:
-            name, _, value = line.decode("latin-1").partition(":")
+        for name, value in map(field_of, exchange.lines):
             if name != "Vary":  # several of them are one list
                 response.headers.popall(name, None)
-            response.headers.add(name, value.strip())
+            response.headers.add(name, value)
         response.headers["X-Request-ID"] = exchange.request_id.decode()
         response.headers["Server"] = "gateway"
         if self.front.draining or not exchange.client.received_all:
@@ -150,12 +213,18 @@ class Gateway:
         """Put other settings to work. What was bound at the start stays as it is."""
         before = self.generation
         self._edge.apply(settings)
-        after = self._generate(settings, before)
+        try:
+            after = self._generate(settings, before)
+        except BaseException:
+            self._edge.apply(before.settings)
+            await self._edge.settle()
+            raise
         self.generation = after
         self.front.pipeline = self._pipeline(after)
         self.front.obey(limits_of(settings))
         self.log.set_level(settings.log_level)
         self._retired += before.left_over(after)
+        await self._edge.settle()
 
     def _generate(self, settings: Settings, before: Generation | None) -> Generation:
         return Generation(
@@ -231,6 +300,14 @@ class Gateway:
     def turned_away(self, address: str) -> None:
         self.log.debug("connection_refused", client_ip=address, reason="connections_per_address")
 
+    def announced(self, address: str, problem: str) -> None:
+        """A balancer sent its PROXY header, or something else: told once, until it is well."""
+        if not problem:
+            self._unannounced.discard(address)
+        elif address not in self._unannounced and len(self._unannounced) < MOST_TOLD:
+            self._unannounced.add(address)
+            self.log.warning("proxy_header_refused", balancer=address, problem=problem)
+
     async def close(self) -> None:
         self.front.cancel()
         for behind in (*self.generation.behind.values(), *self._retired):
@@ -241,8 +318,10 @@ class Gateway:
         )
         await self._runner.cleanup()
         await self._edge.close()
+        if self._standby is not None:
+            await self._standby.close()
         await self._dialing.close()
-        for store in self._stores:
+        for store in (*self._stores, *filter(None, (self._embedded,))):
             await store.close()
         await asyncio.sleep(0)  # for transports that were closed to say so
         self._writer.close()
@@ -264,23 +343,42 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+def field_of(line: bytes) -> tuple[str, str]:
+    """A header line's name and value."""
+    name, _, value = line.decode("latin-1").partition(":")
+    return name, value.strip()
+
+
 def exchange_of(request: web.Request) -> Exchange:
     handler = request.protocol
     assert isinstance(handler, Handler)
     return handler.local.exchange
 
 
-def open_stores(settings: StoreSettings) -> list[Store]:
+def open_database(
+    settings: StoreSettings, watch: Callable[[str], Watch] = lambda store: Unwatched()
+) -> Database:
+    """Where keys and users are, for a command or for a gateway without stores."""
+    if settings.postgres is not None:
+        from gateway.stores.postgres import Postgres
+
+        return Postgres(settings.postgres.get_secret_value(), watch("postgres"))
+    from gateway.stores.sqlite import Sqlite
+
+    return Sqlite(settings.sqlite or EMBEDDED, watch("sqlite"))
+
+
+def open_stores(settings: StoreSettings, standing: Callable[[str], Standing]) -> list[Store]:
     """Those that are configured; a client library is imported when it is needed."""
     stores: list[Store] = []
     if settings.redis is not None:
         from gateway.stores.redis import Redis
 
-        stores.append(Redis(settings.redis.get_secret_value()))
+        stores.append(Redis(settings.redis.get_secret_value(), standing("redis")))
     if settings.postgres is not None:
         from gateway.stores.postgres import Postgres
 
-        stores.append(Postgres(settings.postgres.get_secret_value()))
+        stores.append(Postgres(settings.postgres.get_secret_value(), standing("postgres")))
     if settings.nats is not None:
         from gateway.stores.nats import Nats
 
@@ -288,7 +386,7 @@ def open_stores(settings: StoreSettings) -> list[Store]:
     if settings.sqlite is not None:
         from gateway.stores.sqlite import Sqlite
 
-        stores.append(Sqlite(settings.sqlite))
+        stores.append(Sqlite(settings.sqlite, standing("sqlite")))
     return stores
 
 

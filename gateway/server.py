@@ -178,11 +178,12 @@ class Worker:
             return
 
 
-def bounds(settings: Settings) -> tuple[int, int, Networks]:
-    """How many connections there may be, in all and by address, and whom to trust."""
+def bounds(settings: Settings) -> tuple[int, int, Networks, Networks]:
+    """How many connections there may be, in all and by address, whom to trust and who announces."""
     limits = settings.limits
     most = limits.connections or room_for_connections()
-    return most, limits.connections_per_address, settings.trusted_proxies
+    most_of_one = limits.connections_per_address
+    return most, most_of_one, settings.trusted_proxies, settings.proxy_protocol
 
 
 def raise_file_limit() -> None:

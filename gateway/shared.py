@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.stores import shared as counting
+from gateway.stores import shared_cache as caching
+from gateway.stores.shared import Counters
 from gateway.telemetry import memory
 from gateway.telemetry.memory import Region
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """`regions` holds a region for each worker slot and, last, one for the parent."""
+    """`regions` holds a region for each worker slot and, last, one for the parent.
+
+    `counters` are what rate limits count with, `answers` is what the cache keeps.
+    """
 
     regions: Sequence[Region]
+    counters: Counters
+    answers: caching.Memory
 
     @property
     def alone(self) -> bool:
@@ -21,6 +29,9 @@ class Shared:
         return len(self.regions) == 2
 
 
-def allocate(slots: int) -> Shared:
-    """For `slots` workers. Raises OSError when the memory is not to be had."""
-    return Shared(memory.allocate(slots))
+def allocate(slots: int, counters: int = counting.ENTRIES, answers: int = caching.SIZE) -> Shared:
+    """For `slots` workers, `counters` keys and `answers` bytes of what the cache keeps.
+
+    Raises OSError when there is no memory for it.
+    """
+    return Shared(memory.allocate(slots), counting.allocate(counters), caching.Memory(answers))

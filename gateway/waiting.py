@@ -76,8 +76,8 @@ class Waiting(Generic[T]):
         client.sink = self._exchange.waiting = None
         self._then(task)
         sink = self._client.sink  # whoever answers now
-        if sink is None:
-            return
+        if sink is None or self._client.exchange is not self._exchange:
+            return  # answered; the connection may be at the next request already
         client.resume()
         if self._pieces:
             sink.received(self._pieces)

@@ -89,7 +89,7 @@ def run(settings: Settings, reload: Reload, serve: Serve | None = None) -> int:
             problem=f"host, port: cannot listen on {where}: {error.strerror or error}",
         )
         return 1
-    shared = allocate(count)
+    shared = allocate(count, settings.stores.counters, settings.cache.shared)
     if count == 1:
         return serve(settings, slots[0], shared, 0, reload)
     return _Parent(settings, reload, serve, log, slots, shared).run()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests import servers
+from tests.databases import database, stores  # noqa: F401 - fixtures for all
 from tests.servers import Server
 
 # A run of the suite is the same every time: a red build is a change's fault. For a search by hand,

@@ -45,6 +45,8 @@ PATIENCE = 20.0
 
 def settings_from(path: str) -> Any:
     settings = SimpleNamespace(**json.loads(Path(path).read_text()))
+    settings.stores = SimpleNamespace(counters=1)
+    settings.cache = SimpleNamespace(shared=1 << 20)
     if settings.fault == "bad":
         raise ConfigError([Problem("g.yaml", "a", "is wrong"), Problem("g.yaml", "b", "as well")])
     if settings.fault == "unreadable":

@@ -10,11 +10,13 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    ValidationFailed,
 )
 
 CODES = {
-    400: "bad_request", 404: "not_found", 405: "method_not_allowed", 408: "request_timeout",
-    413: "payload_too_large", 414: "uri_too_long", 417: "expectation_failed",
+    400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found",
+    405: "method_not_allowed", 408: "request_timeout", 410: "gone", 413: "payload_too_large",
+    414: "uri_too_long", 417: "expectation_failed", 422: "validation_error", 429: "rate_limited",
     431: "header_fields_too_large", 500: "internal_error", 501: "not_implemented",
     502: "bad_gateway", 503: "service_unavailable", 504: "gateway_timeout",
     505: "version_not_supported",
@@ -39,7 +41,8 @@ def test_error_blames_the_client_for_4xx_alone(kind: type[GatewayError]) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_error_without_a_message_has_its_own(kind: type[GatewayError]) -> None:
-    assert kind().message == kind.message == str(kind())
+    made = kind(details=[]) if kind is ValidationFailed else kind()
+    assert made.message == kind.message == str(made)
 
 
 def test_error_with_a_message_says_that() -> None:

@@ -6,6 +6,7 @@ No message repeats a value, except where the value is a name (see `problems`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -24,10 +25,22 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://(\*\.)?(\[[0-9a-f:.]+\]|[^\[\]:/?#@*]+)(?::([0-9]{1,5}|\*))?/?",
+    re.IGNORECASE,
+)
+# RFC 3986 section 4.1, without looking at its parts: what can stand between < and > in a Link.
+_REFERENCE = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#\[\]-]|%[0-9A-Fa-f]{2})+")
+_MEDIA_RANGE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:\*|[a-z0-9!#$&^_.+-]+)|\*\+[a-z0-9]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _STORE = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.DOTALL)
 
 _URL_EXPECTED = (
     "expected the URL of a service: http://host:port, https://host:port or unix:///path/of/socket"
+)
+_ORIGIN_EXPECTED = (
+    "expected an origin without a path: https://app.example.com, https://*.example.com, "
+    "http://localhost:*"
 )
 
 
@@ -147,6 +160,58 @@ def listen_host(value: str) -> str:
     if ":" in value:
         return _ipv6(value)
     return host_name(value)
+
+
+def origin(value: str) -> str:
+    """An origin as browsers write it (RFC 6454 section 6.2), or a pattern of such."""
+    if value in {"*", "null"}:
+        return value
+    match = _ORIGIN.fullmatch(value)
+    if match is None:
+        raise ValueError(_ORIGIN_EXPECTED)
+    scheme, wildcard, host, port = match.groups()
+    name = host_name(host)
+    if wildcard and (name.startswith("[") or re.fullmatch(r"[0-9.]+", name)):
+        raise ValueError("a wildcard stands for labels in front of a name, not of an address")
+    scheme = scheme.lower()
+    if port is not None and port != "*":
+        if not 1 <= int(port) <= 65535:
+            raise ValueError("the port has to be 1 to 65535")
+        # A browser leaves a scheme's own port out.
+        port = None if int(port) == _DEFAULT_PORTS.get(scheme) else str(int(port))
+    return f"{scheme}://{wildcard or ''}{name}{'' if port is None else ':' + port}"
+
+
+def field_name(value: str) -> str:
+    """A header's name; `*` is one, too."""
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("holds what is no header's name")
+    return value
+
+
+def reference(value: str) -> str:
+    """A URL, or a path: where a link leads."""
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("expected a URL or a path, percent-encoded where it has to be")
+    return value
+
+
+def media_range(value: str) -> str:
+    """A media type, `text/*`, or `*+json`; in lower case."""
+    if not _MEDIA_RANGE.fullmatch(value.lower()):
+        raise ValueError("expected a media type such as text/html, text/* or *+json")
+    return value.lower()
+
+
+def one_of(known: Sequence[str]) -> Callable[[str], str]:
+    """A check for one of these words."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return value
+
+    return check
 
 
 def hash_key(value: object) -> str:

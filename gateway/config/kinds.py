@@ -24,7 +24,8 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-def _readable(path: Path) -> Path:
+def readable(path: Path) -> Path:
+    """The path of a file that can be read."""
     if not path.is_file():
         raise ValueError("there is no such file")
     try:
@@ -34,7 +35,8 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+def no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
+    """A list that says nothing twice."""
     if len(set(values)) < len(values):
         raise ValueError("holds the same value twice")
     return values
@@ -59,12 +61,12 @@ Port = Annotated[int, Ge(0), Le(65535), BeforeValidator(units.count)]
 Name = Annotated[str, AfterValidator(checks.named)]
 HostName = Annotated[str, AfterValidator(checks.host_name)]
 TrustedNetwork = Annotated[units.Network, PlainValidator(units.network)]
-ReadableFile = Annotated[Path, AfterValidator(_readable)]
+ReadableFile = Annotated[Path, AfterValidator(readable)]
 Hosts = Annotated[
-    tuple[Annotated[str, AfterValidator(checks.host_pattern)], ...], AfterValidator(_no_repeats)
+    tuple[Annotated[str, AfterValidator(checks.host_pattern)], ...], AfterValidator(no_repeats)
 ]
 Methods = Annotated[
-    tuple[Annotated[str, AfterValidator(checks.method)], ...], AfterValidator(_no_repeats)
+    tuple[Annotated[str, AfterValidator(checks.method)], ...], AfterValidator(no_repeats)
 ]
 RedisUrl = Annotated[Annotated[SecretStr, _url("redis", "rediss")] | None, _LEFT_OUT]
 PostgresUrl = Annotated[Annotated[SecretStr, _url("postgresql", "postgres")] | None, _LEFT_OUT]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gateway.config import shape
-from gateway.config.model import Route, Settings, flaws_among
+from gateway.config.auth import Auth
+from gateway.config.model import Route, Settings
 from gateway.config.problems import (
     ConfigError,
     Flaw,
@@ -23,6 +24,7 @@ from gateway.config.problems import (
     did_you_mean,
     key_path,
 )
+from gateway.config.routes import flaws_among, flaws_of
 from gateway.config.sources import (
     CONFIG_NAME,
     Source,
@@ -74,9 +76,9 @@ def load(
         read_variables(variables, problems),
         read_flags(flags),
     )
-    layers = _Layers(sources, service_routes(variables))
+    layers = _Layers(sources, service_routes(variables), _folder(config, variables, cwd))
     try:
-        settings = Settings.model_validate(layers.values)
+        settings = Settings.model_validate(layers.values, context=layers.context)
     except ValidationError as error:
         problems += layers.problems(error)
         raise ConfigError(dict.fromkeys(problems)) from None
@@ -103,6 +105,14 @@ def _read_config(
     return read_file(cwd / config, str(config), variables, problems)
 
 
+def _folder(config: Path | None, variables: Mapping[str, Variable], cwd: Path) -> Path:
+    """Where the settings' file lies; the working directory without one."""
+    named = variables.get(CONFIG_NAME)
+    if config is None and named is not None and named.value:
+        config = Path(named.value)
+    return cwd if config is None else (cwd / config).parent
+
+
 class _Layers:
     """The sources, lowest first, with their merged values, and where each value came from."""
 
@@ -110,7 +120,9 @@ class _Layers:
         self,
         sources: Sequence[Source],
         services: list[tuple[dict[str, Any], tuple[str, str]]],
+        folder: Path,
     ) -> None:
+        self.context = {"folder": folder}  # for values that are names of files
         self._sources = sources
         self.values: dict[str, Any] = {}
         for source in sources:
@@ -150,12 +162,15 @@ class _Layers:
         if not isinstance(routes, list) or not isinstance(upstreams, dict):
             return
         faulty = {loc[1] for loc in bad if loc[:1] == ("routes",) and len(loc) > 1}
-        sound = (
-            (index, Route.model_validate(route))
+        sound = [
+            (index, Route.model_validate(route, context=self.context))
             for index, route in enumerate(routes)
             if index not in faulty
-        )
+        ]
         yield from flaws_among(sound, upstreams)
+        if not any(loc[:1] == ("auth",) for loc in bad):
+            auth = Auth.model_validate(self.values.get("auth") or {}, context=self.context)
+            yield from flaws_of(auth, sound)
 
     def _at(self, loc: Loc, wrong: str, other: Loc | None = None) -> Problem:
         behind = "" if other is None else " " + ": ".join(self._place(other))

@@ -7,7 +7,7 @@ a list is a tuple. Lengths of time are seconds (float), sizes are bytes (int).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Le
@@ -22,11 +22,12 @@ from pydantic import (
 )
 
 from gateway.config import checks
+from gateway.config.auth import Auth
+from gateway.config.caching import CacheStore
+from gateway.config.edges import Cors
 from gateway.config.kinds import (
     Bytes,
     Count,
-    Hosts,
-    Methods,
     Name,
     NatsUrl,
     OptionalPath,
@@ -42,7 +43,9 @@ from gateway.config.kinds import (
     Table,
     TrustedNetwork,
 )
-from gateway.config.problems import Flaw, FlawError, closest, did_you_mean
+from gateway.config.problems import FlawError
+from gateway.config.ratelimits import TIERS, Tiers
+from gateway.config.routes import Route, flaws_among, flaws_of, names_made_unique
 from gateway.config.upstreams import (
     CircuitBreaker,
     HealthCheck,
@@ -68,6 +71,9 @@ __all__ = [
     "Upstream",
     "UpstreamTls",
 ]
+
+
+COUNTERS = 1 << 18
 
 
 class Limits(Table):
@@ -134,91 +140,9 @@ class Stores(Table):
     postgres: PostgresUrl = Field(None, description="URL, `postgresql://`")
     nats: NatsUrl = Field(None, description="URL, `nats://` or `tls://`")
     sqlite: OptionalPath = Field(None, description="file of the built-in database")
-
-
-class Route(Table):
-    """Which requests go to which upstream. The longest match wins."""
-
-    prefix: Annotated[str, AfterValidator(checks.match_prefix)] | None = Field(
-        None, description="path that requests begin with, in whole segments; or"
+    counters: PositiveCount = Field(
+        COUNTERS, description="keys that rate limits count on this host at once, 32 bytes each"
     )
-    path: Annotated[str, AfterValidator(checks.match_path)] | None = Field(
-        None, description="path that they have exactly"
-    )
-    name: Name = Field("", description="in logs and metrics; made from the prefix if left out")
-    hosts: Hosts = Field((), description="host names, exact or `*.example.com`; all if left out")
-    methods: Methods = Field((), description="methods; all if left out")
-    upstream: str | None = Field(None, description="name of an upstream; or")
-    target_url: str | None = Field(
-        None, description="URL of a single target, without retries, breaker or checks"
-    )
-    strip_prefix: bool = Field(False, description="whether what matched is removed from the path")
-    rewrite: str | None = Field(None, description="path put in the place of what was removed")
-    timeout: PositiveSeconds | None = Field(
-        None, description="as the general one; that if left out"
-    )
-    websocket: bool = Field(False, description="whether WebSockets pass")
-    websocket_idle_timeout: Seconds | None = Field(
-        None, description="as the general one; that if left out"
-    )
-    max_body_size: Bytes | None = Field(None, description="as the general one; that if left out")
-    preserve_host: bool = Field(
-        True, description="whether the client's Host goes up; else the target's"
-    )
-    via: bool = Field(False, description="whether Via headers are sent")
-
-    @field_validator("path")
-    @classmethod
-    def _prefix_or_path(cls, value: str | None, info: ValidationInfo) -> str | None:
-        _exactly_one(value, info, "prefix", "a prefix or a path")
-        return value
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _derived(cls, value: object, info: ValidationInfo) -> object:
-        if value is None or value == "":
-            return checks.name_from(info.data.get("prefix") or info.data.get("path") or "/")
-        return value
-
-    @field_validator("target_url")
-    @classmethod
-    def _upstream_or_url(cls, value: str | None, info: ValidationInfo) -> str | None:
-        _exactly_one(value, info, "upstream", "an upstream or a target_url")
-        if value is not None:
-            checks.target_place(value)
-        return value
-
-    @field_validator("rewrite")
-    @classmethod
-    def _in_place(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None:
-            return None
-        if info.data.get("strip_prefix") is False:
-            raise ValueError("needs strip_prefix: true, as it takes the place of what is removed")
-        if checks.sent_path(value).endswith("/") and info.data.get("prefix") is not None:
-            raise ValueError('leave out the "/" at the end: the rest of the path brings it')
-        return value
-
-    @field_validator("websocket_idle_timeout")
-    @classmethod
-    def _for_websocket(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("websocket") is False:
-            raise ValueError("needs websocket: true")
-        return value
-
-    @property
-    def matches(self) -> Iterator[tuple[str, str, str, str]]:
-        """Host, method, kind and path of everything that it matches; "" stands for all."""
-        kind, path = ("path", self.path) if self.path is not None else ("prefix", self.prefix or "")
-        for host in self.hosts or ("",):
-            for method in self.methods or ("",):
-                yield host, method, kind, path
-
-
-def _exactly_one(value: str | None, info: ValidationInfo, other: str, choice: str) -> None:
-    """Refuses a key and the one before it, `other`, when both or none of them are there."""
-    if other in info.data and (info.data[other] is None) == (value is None):
-        raise ValueError(f"a route needs {choice}{'' if value is None else ', not both'}")
 
 
 class Settings(Table):
@@ -250,6 +174,11 @@ class Settings(Table):
     trusted_proxies: tuple[TrustedNetwork, ...] = Field(
         (), description="networks whose `X-Forwarded-*` and `Forwarded` are believed"
     )
+    proxy_protocol: tuple[TrustedNetwork, ...] = Field(
+        (),
+        description="networks of balancers that begin each connection with a PROXY header (v1 or "
+        "v2), and have to; it says the client's address",
+    )
     secret_key: OptionalSecret = Field(
         None, description='signs tokens; "changethis" or fewer than 32 bytes only in `local`'
     )
@@ -261,7 +190,16 @@ class Settings(Table):
     )
     tls: Tls | None = Field(None, description="plain HTTP if left out")
     limits: Limits = Field(Limits(), description="what a client may take")
+    cors: Cors = Field(
+        Cors(), description="for the gateway's own endpoints, and for routes without their own"
+    )
+    tiers: Tiers = Field(
+        TIERS,
+        description="how often each may ask, `100/hour` or `unlimited`; those named are added",
+    )
+    auth: Auth = Field(Auth(), description="who may ask")
     stores: Stores = Field(Stores(), description="where state is kept")
+    cache: CacheStore = Field(CacheStore(), description="where the routes' caches keep answers")
     upstreams: Mapping[Name, Upstream] = Field({}, description="services, by name")
     routes: tuple[Route, ...] = Field((), description="which requests go to which service")
 
@@ -272,6 +210,21 @@ class Settings(Table):
             checks.secret(value.get_secret_value(), info.data.get("environment", "local"))
         return value
 
+    @field_validator("auth")
+    @classmethod
+    def _signed(cls, value: Auth, info: ValidationInfo) -> Auth:
+        if "secret_key" in info.data:
+            value.check(info.data["secret_key"])
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _known(cls, value: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
+        auth = info.data.get("auth")
+        if auth is not None and (flaws := tuple(flaws_of(auth, enumerate(value)))):
+            raise FlawError(flaws)
+        return value
+
     @field_validator("routes")
     @classmethod
     def _agree(cls, value: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
@@ -280,49 +233,10 @@ class Settings(Table):
             return value
         if flaws := tuple(flaws_among(enumerate(value), upstreams)):
             raise FlawError(flaws)
-        return _names_made_unique(value, upstreams)
+        return names_made_unique(value, upstreams)
 
     def upstream_of(self, route: Route) -> tuple[str, Upstream]:
         """The upstream behind a route, and its name; a bare `target_url` is one by itself."""
         if route.upstream is not None:
             return route.upstream, self.upstreams[route.upstream]
         return route.name, Upstream(targets=(Target(url=route.target_url or ""),))
-
-
-def flaws_among(routes: Iterable[tuple[int, Route]], upstreams: Collection[str]) -> Iterator[Flaw]:
-    """What is wrong with routes next to each other, and with the upstreams that they name."""
-    names: dict[str, int] = {}
-    matches: dict[tuple[str, str, str, str], int] = {}
-    for index, route in routes:
-        if "name" in route.model_fields_set:
-            first = names.setdefault(route.name, index)
-            if first != index:
-                yield Flaw(("routes", index, "name"), "has the name of", ("routes", first))
-            if route.target_url is not None and route.name in upstreams:
-                wrong = "a route with a target_url is an upstream too, and has the name of"
-                yield Flaw(("routes", index, "name"), wrong, ("upstreams", route.name))
-        if route.upstream is not None and route.upstream not in upstreams:
-            wrong = f"there is no upstream {route.upstream!r}"
-            wrong += did_you_mean(closest(route.upstream, upstreams))
-            yield Flaw(("routes", index, "upstream"), wrong)
-        first = min(matches.setdefault(match, index) for match in route.matches)
-        if first != index:
-            key = "prefix" if route.path is None else "path"
-            wrong = f"has the {key}, a host and a method in common with"
-            yield Flaw(("routes", index, key), wrong, ("routes", first))
-
-
-def _names_made_unique(routes: tuple[Route, ...], upstreams: Collection[str]) -> tuple[Route, ...]:
-    """Gives routes whose names were made up a number, where another has the name already."""
-    taken = {route.name for route in routes if "name" in route.model_fields_set}
-    unique = []
-    for route in routes:
-        if "name" not in route.model_fields_set:
-            name, number = route.name, 1
-            while name in taken or (route.target_url is not None and name in upstreams):
-                number += 1
-                name = f"{route.name}-{number}"
-            taken.add(name)
-            route = route.model_copy(update={"name": name})
-        unique.append(route)
-    return tuple(unique)

@@ -22,7 +22,12 @@ from gateway.config.model import Settings
 BEGIN = "<!-- made from the model: python -m gateway.config.reference docs/CONFIGURATION.md -->"
 END = "<!-- end of what is made from the model -->"
 
-_UNITS: dict[object, str] = {units.duration: "seconds", units.size: "bytes", units.count: "number"}
+_UNITS: dict[object, str] = {
+    units.duration: "seconds",
+    units.size: "bytes",
+    units.count: "number",
+    units.moment: "date",
+}
 _KINDS = {
     bool: "true, false",
     int: "number",
@@ -31,6 +36,7 @@ _KINDS = {
     Path: "path",
     SecretStr: "text, secret",
     units.Network: "network",
+    units.Rate: "rate",
 }
 
 
@@ -54,10 +60,10 @@ def _section(path: str, table: type[Table]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     below = []
-    for key, field in table.model_fields.items():
+    for key, field in shape.fields_of(table).items():
         kind = shape.bare(field.annotation)
         name = f"{path}.{key}" if path else key
-        if shape.is_mapping(kind):
+        if shape.is_mapping(kind) and shape.is_table(get_args(kind)[1]):
             below.append((f"{name}.NAME", get_args(kind)[1]))
         elif shape.is_list(kind) and shape.is_table(get_args(kind)[0]):
             below.append((f"{name}[]", get_args(kind)[0]))
@@ -74,7 +80,8 @@ def _kind(field: FieldInfo) -> str:
     if shape.is_table(kind):
         return "table"
     if shape.is_mapping(kind):
-        return "tables by name"
+        inner = shape.bare(get_args(kind)[1])
+        return "tables by name" if shape.is_table(inner) else f"{_word(inner)} by name"
     if shape.is_list(kind):
         inner = get_args(kind)[0]
         return "list of tables" if shape.is_table(inner) else f"list of {_word(shape.bare(inner))}"
@@ -105,6 +112,8 @@ def _default(field: FieldInfo) -> str:
         return ""
     if isinstance(default, bool):
         return "true" if default else "false"
+    if isinstance(default, dict):
+        return f"`{', '.join(f'{name}: {value}' for name, value in default.items())}`"
     return f"`{default}`" if default != "" else ""
 
 

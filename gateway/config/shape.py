@@ -7,6 +7,8 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from gateway.config.kinds import Table
 from gateway.config.model import Settings
 from gateway.config.problems import Loc, closest
@@ -30,6 +32,11 @@ def is_table(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Table)
 
 
+def fields_of(table: type[Table]) -> dict[str, FieldInfo]:
+    """A table's fields by their keys."""
+    return {field.alias or name: field for name, field in table.model_fields.items()}
+
+
 def is_list(annotation: Any) -> bool:
     return get_origin(annotation) is tuple
 
@@ -43,7 +50,7 @@ def type_at(loc: Loc) -> Any:
     annotation: Any = Settings
     for part in loc:
         if is_table(annotation):
-            field = annotation.model_fields.get(part)
+            field = fields_of(annotation).get(str(part))
             annotation = None if field is None else bare(field.annotation)
         elif is_list(annotation) or is_mapping(annotation):
             annotation = bare(get_args(annotation)[not is_list(annotation)])
@@ -55,7 +62,7 @@ def type_at(loc: Loc) -> Any:
 def keys_at(loc: Loc) -> Sequence[str]:
     """The keys of the table at `loc`; none for anything else."""
     table = type_at(loc)
-    return tuple(table.model_fields) if is_table(table) else ()
+    return tuple(fields_of(table)) if is_table(table) else ()
 
 
 def meant(loc: Loc) -> Loc | None:

@@ -27,6 +27,8 @@ HABITS: dict[str, Loc] = {
     "DATABASE_URL": ("stores", "postgres"),
     "REDIS_URL": ("stores", "redis"),
     "NATS_URL": ("stores", "nats"),
+    "API_TOKEN": ("auth", "token"),
+    "BACKEND_CORS_ORIGINS": ("cors", "origins"),
 }
 _SERVICE = re.compile(r"SERVICE([A-Za-z0-9_]+)_URL")
 _SERVICE_LINK = re.compile(
@@ -112,21 +114,26 @@ def read_variables(variables: Mapping[str, Variable], problems: list[Problem]) -
     for name, loc in HABITS.items():
         # Hosts set them empty for "none"; a GATEWAY_ name set later takes the place of this.
         if (variable := variables.get(name)) and variable.value:
-            _put(source, loc, variable.value, (variable.file, name))
+            _read_variable(source, loc, name, variable, problems)
     ours = (name for name in variables if name.startswith(PREFIX) and name != CONFIG_NAME)
     # A whole table comes before single keys of it, so that these win.
     for name in sorted(ours, key=lambda name: (name.count("__"), name)):
-        variable = variables[name]
         loc = tuple(name.removeprefix(PREFIX).lower().split("__"))
-        try:
-            if _SERVICE_LINK.fullmatch(f"{name}={variable.value}"):
-                raise ValueError(_SERVICE_LINK_HINT)
-            value = _decoded(loc, variable.value)
-        except ValueError as error:
-            problems.append(Problem(variable.file, name, str(error)))
-        else:
-            _put(source, loc, value, (variable.file, name))
+        _read_variable(source, loc, name, variables[name], problems)
     return source
+
+
+def _read_variable(
+    source: Source, loc: Loc, name: str, variable: Variable, problems: list[Problem]
+) -> None:
+    try:
+        if _SERVICE_LINK.fullmatch(f"{name}={variable.value}"):
+            raise ValueError(_SERVICE_LINK_HINT)
+        value = _decoded(loc, variable.value)
+    except ValueError as error:
+        problems.append(Problem(variable.file, name, str(error)))
+    else:
+        _put(source, loc, value, (variable.file, name))
 
 
 def read_flags(flags: Mapping[str, object]) -> Source:

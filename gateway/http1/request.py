@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import (
@@ -85,6 +87,7 @@ REQUEST_KINDS: Final = {
     b"tracestate": TRACESTATE,
     b"cookie": COOKIE,
     b"authorization": ONCE,
+    b"x-api-key": ONCE,
     b"range": ONCE,
 }
 
@@ -145,7 +148,9 @@ class RequestHead:
     forwarded_proto: bytes | None = None
     forwarded_host: bytes | None = None
     forwarded: list[bytes] | None = None
+    once: Mapping[bytes, bytes] = MappingProxyType({})  # values of fields that may stand once
     text = b""  # the lines that pass, each with its line end
+    wishes: object = None  # what a cache has read in it, for when the client repeats it
 
     def __init__(self, method: bytes, minor: int, block: bytes) -> None:
         self.method = method
@@ -201,7 +206,6 @@ def _sort(head: RequestHead) -> None:
     append = lines.append
     length = coding = upgrade = None
     named: list[bytes] = []
-    once: tuple[bytes, ...] = ()
     cookie = -1
     for line in head.received:
         field = known[line]
@@ -230,9 +234,9 @@ def _sort(head: RequestHead) -> None:
             else:  # RFC 9113, 8.2.3: crumbs are put together again
                 lines[cookie] += b"; " + value
         elif kind == ONCE:
-            if (name := name_of(line)) in once:
+            if (name := name_of(line)) in head.once:
                 raise BadRequest("a field that may stand once stands twice")
-            once = (*once, name)
+            head.once = {**head.once, name: value}
             append(line)
         elif kind == TRANSFER_ENCODING:
             coding = value.lower() if coding is None else b""

@@ -75,6 +75,42 @@ class Metrics:
             "upstream",
         )  # fmt: skip
 
+        self.auth_failures = Counter(
+            registry, "gateway_auth_failures_total",
+            "Credentials that were refused, or missing.",
+            "reason",
+        )  # fmt: skip
+        self.rate_limited = Counter(
+            registry, "gateway_rate_limited_total",
+            "Requests beyond their limit, refused or only observed.",
+            "route", "tier",
+        )  # fmt: skip
+        self.limits_fallback = Counter(
+            registry, "gateway_rate_limit_fallback_total",
+            "Requests that this host counted by itself because Redis was lost.",
+        )  # fmt: skip
+        self.limits_displaced = Counter(
+            registry, "gateway_rate_limit_displaced_total",
+            "Keys forgotten before their time because the host's counters were full.",
+        )  # fmt: skip
+        self.store_errors = Counter(
+            registry, "gateway_store_errors_total",
+            "Calls to a store's server that failed.",
+            "store",
+        )  # fmt: skip
+
+        self.cache_requests = Counter(
+            registry, "gateway_cache_requests_total",
+            "Requests of cached routes, by what the cache did for them.",
+            "route", "result",
+        )  # fmt: skip
+
+        self.compression_saved = Counter(
+            registry, "gateway_compression_saved_bytes_total",
+            "Bytes of answers that compression kept from being sent.",
+            "route",
+        )  # fmt: skip
+
         self.websocket_connections = Gauge(
             registry, "gateway_websocket_connections",
             "WebSockets open.",

@@ -88,7 +88,7 @@ upstreams:
 routes:
   - {prefix: /a, upstream: ordrs}
   - {prefix: /a, name: 7, upstream: orders, timeout: 10 parsecs}
-  - {upstream: orders, auth: token}
+  - {upstream: orders, auht: token}
   - {prefix: /a, target_url: "http://a"}
   - hello
 """
@@ -117,7 +117,7 @@ routes:
         "gateway.yaml: routes[1].timeout: expected a length of time: seconds, or 250ms, 10s, 2m,"
         " 1h, 90d",
         "gateway.yaml: routes[2]: a route needs a prefix or a path",
-        "gateway.yaml: routes[2].auth: unknown key",
+        "gateway.yaml: routes[2].auht: unknown key, did you mean auth?",
         "gateway.yaml: routes[4]: expected a mapping",
         "gateway.yaml: timout: unknown key, did you mean timeout?",
         "gateway.yaml: head_timeout: unknown key, did you mean limits.head_timeout?",
@@ -146,7 +146,7 @@ def test_problem_of_each_source_names_it(folder: Folder) -> None:
 
 
 def test_problem_within_json_names_the_variable_and_the_rest_of_the_path(folder: Folder) -> None:
-    routes = [{"prefix": "/a", "target_url": "http://a", "timeout": "x", "auth": "any"}, {}]
+    routes = [{"prefix": "/a", "target_url": "http://a", "timeout": "x", "auht": "any"}, {}]
     assert folder.problems(
         "upstreams: {orders: {balance: hash}}",
         env={
@@ -161,7 +161,7 @@ def test_problem_within_json_names_the_variable_and_the_rest_of_the_path(folder:
         "environment: GATEWAY_UPSTREAMS__BILLS__TARGETS: is required",
         "environment: GATEWAY_ROUTES[0].timeout: expected a length of time: seconds, or 250ms, 10s,"
         " 2m, 1h, 90d",
-        "environment: GATEWAY_ROUTES[0].auth: unknown key",
+        "environment: GATEWAY_ROUTES[0].auht: unknown key, did you mean auth?",
         "environment: GATEWAY_ROUTES[1]: a route needs a prefix or a path",
         "environment: GATEWAY_ROUTES[1]: a route needs an upstream or a target_url",
     ]

@@ -45,17 +45,11 @@ def test_settings_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["auth", "tiers", "cors", "apis", "realtime", "keys", "users"],
+    ["apis", "realtime", "keys", "users"],
 )
 def test_settings_of_what_does_not_exist_are_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         Settings.model_validate({key: {}})
-
-
-@pytest.mark.parametrize("key", ["auth", "rate_limit", "cors", "cache", "compress", "deprecated"])
-def test_route_with_a_policy_that_does_not_exist_is_refused(key: str) -> None:
-    with pytest.raises(ValidationError, match="Extra inputs"):
-        route(**{key: "token"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.config.folder import Folder
     ("name", "value", "wrong"),
     [
         ("GATEWAY_TIMOUT", "1", "unknown setting, did you mean GATEWAY_TIMEOUT?"),
-        ("GATEWAY_AUTH__TOKEN", "hunter2", "unknown setting"),
+        ("GATEWAY_AUTH__TOKENS", "hunter2", "unknown setting, did you mean GATEWAY_AUTH__TOKEN?"),
         (
             "GATEWAY_LIMITS__BUFER",
             "1",

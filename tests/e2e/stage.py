@@ -193,6 +193,7 @@ async def gateway_on(made: Settings) -> AsyncIterator[tuple[Gateway, int]]:
         limits.connections or 10000,
         limits.connections_per_address,
         made.trusted_proxies,
+        made.proxy_protocol,
     )
     acceptor = Acceptor(loop, sock, gate, gateway, None)
     acceptor.start()
