@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway import __version__, api
+from gateway import __version__, api, headers
 from gateway.config import Settings
 from gateway.config.model import Stores as StoreSettings
 from gateway.edge import Edge
@@ -199,7 +199,7 @@ class Gateway:
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         exchange = exchange_of(request)
-        for name, value in map(field_of, exchange.lines):
+        for name, value in map(field_of, headers.separate(exchange.lines)):
             if name != "Vary":  # several of them are one list
                 response.headers.popall(name, None)
             response.headers.add(name, value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-Blame = Literal["client", "upstream", "gateway"]
+Blame = Literal["client", "upstream", "gateway", "store"]
 
 
 class GatewayError(Exception):
@@ -162,6 +162,7 @@ class StoreDown(GatewayError):
     """A store's server could not be reached, or did not answer in its time."""
 
     status, code = 503, "service_unavailable"
+    blame: Blame = "store"  # told once, when it is lost, and not for each request
     message = "what this needs to be decided is not available"
 
 

@@ -223,6 +223,13 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     owner: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
+    counted: bytes = field(init=False, repr=False, compare=False)  # what its requests count as
+
+    def __post_init__(self) -> None:
+        # With the owner: two issuers of tokens may each have a user of this name. As it is, even
+        # if it is no text: an id comes from a token.
+        who = f"{self.kind} {self.owner} {self.id}"
+        object.__setattr__(self, "counted", who.encode("utf-8", "surrogatepass"))
 
 
 Verdict = Response | Coroutine[Any, Any, Response | None] | None
@@ -312,7 +319,8 @@ class Exchange:
         self.target_fields = b""  # the target as the log line has it
         self.sent_path = b""
         self.principal: Principal | None = None
-        self.lines: tuple[bytes, ...] = ()  # for the client, whatever the answer is
+        # For the client, whatever the answer is. One may be several, with line ends between them.
+        self.lines: tuple[bytes, ...] = ()
         self.upward: tuple[bytes, ...] = ()  # for the upstream
         self.withheld: frozenset[bytes] = NOTHING  # names of fields that do not go upstream
         self.outlet: Outlet | None = None  # what the answer goes through, if not straight out

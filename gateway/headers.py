@@ -157,6 +157,11 @@ def downward(exchange: Exchange, head: Head, *more: bytes) -> bytes:
     )
 
 
+def separate(lines: Sequence[bytes]) -> list[bytes]:
+    """An exchange's lines, each by itself."""
+    return b"\r\n".join(lines).split(b"\r\n") if lines else []
+
+
 class _Clock:
     """A Date line a second, shared by all answers in it (RFC 9110, 6.6.1)."""
 

@@ -26,6 +26,7 @@ from gateway.waiting import Waiting
 
 NEVER_FORWARDED: Final = frozenset((b"TRACE", b"CONNECT"))
 ALLOW_LINE: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+QUIET: Final = ("client", "store")  # whose errors the log need not tell of one by one
 JSON_LINE: Final = b"Content-Type: application/json"
 
 Record = Callable[[Exchange, float], None]
@@ -158,7 +159,7 @@ class Pipeline:
     def refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """Answer with an error of our own, or cut when an answer has begun already."""
         exchange.error = exchange.error or error.code
-        if error.blame != "client":
+        if error.blame not in QUIET:
             self._report(error.code, exchange, None)
         if exchange.status:
             exchange.client.cut()

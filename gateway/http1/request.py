@@ -149,6 +149,7 @@ class RequestHead:
     forwarded_host: bytes | None = None
     forwarded: list[bytes] | None = None
     once: Mapping[bytes, bytes] = MappingProxyType({})  # values of fields that may stand once
+    origin: bytes | None = None  # as `gateway.policies.cors` found it
     text = b""  # the lines that pass, each with its line end
     wishes: object = None  # what a cache has read in it, for when the client repeats it
 

@@ -31,6 +31,7 @@ EXPOSED: Final = (
 )  # fmt: skip
 """What the gateway itself tells, and a page could not read otherwise."""
 
+REMEMBERED: Final = 4096  # origins that matched a pattern; the next ones are matched each time
 VARY: Final = b"Vary: Origin"
 VARY_HEADERS: Final = b"Vary: Access-Control-Request-Headers"
 ALLOW_ORIGIN: Final = b"Access-Control-Allow-Origin: "
@@ -95,10 +96,10 @@ class Cors:
         expose_line = b"Access-Control-Expose-Headers: " + exposed
         # Where every origin is told the same, caches need not tell them apart (Fetch, 3.3.6).
         self._others: tuple[bytes, ...] = () if known.any else (VARY,)
-        self._behind = (*allowed, expose_line, *self._others)
+        self._behind = b"\r\n".join((b"", *allowed, expose_line, *self._others))
         if known.any:
-            self._others = (ALLOW_ORIGIN + b"*", *self._behind)
-        self._known = {name: (ALLOW_ORIGIN + name, *self._behind) for name in known.exact}
+            self._others = (ALLOW_ORIGIN + b"*" + self._behind,)
+        self._known = {name: (ALLOW_ORIGIN + name + self._behind,) for name in known.exact}
         self._preflight: tuple[bytes, ...] = (
             b"Access-Control-Allow-Methods: " + b", ".join(methods),
             b"Access-Control-Max-Age: %d" % max_age,
@@ -115,7 +116,9 @@ class Cors:
             return True
         lines = self._known.get(origin)
         if lines is None and origin and origin in self._origins:
-            lines = (ALLOW_ORIGIN + origin, *self._behind)
+            lines = (ALLOW_ORIGIN + origin + self._behind,)
+            if len(self._known) < REMEMBERED:
+                self._known[origin] = lines
         exchange.lines += self._others if lines is None else lines
         return lines is not None
 
@@ -154,8 +157,15 @@ class Unrouted:
 
 def origin_of(exchange: Exchange) -> bytes:
     """The request's origin; nothing where there is none, or more than one."""
+    head = exchange.head
+    origin = head.origin
+    if origin is None:  # clients repeat their heads: what was found once is kept with it
+        origin = head.origin = _found(head.block)
+    return origin
+
+
+def _found(block: bytes) -> bytes:
     # Searched as a whole, which is several times faster than taking every line apart.
-    block = exchange.head.block
     lower = b"\n" + block.lower()
     at = lower.find(b"\norigin:")
     if at < 0 or lower.find(b"\norigin:", at + 1) >= 0:

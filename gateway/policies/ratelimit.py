@@ -47,7 +47,7 @@ class Counter(Protocol):
 class Allowance:
     """A rate, and everything about it that is the same for all who have it."""
 
-    __slots__ = ("limit", "name", "policy", "prefix", "rate", "told")
+    __slots__ = ("_block", "_last", "_said", "prefix", "rate")
 
     def __init__(self, scope: str, name: str, rate: Rate) -> None:
         """`scope` names what is counted together: a route, or a tier. `name` is for clients."""
@@ -57,20 +57,23 @@ class Allowance:
         self.prefix = counted.encode()
         # As many as `burst` in the time in which the rate gives so many.
         window = -(-rate.burst * rate.nanoseconds // (rate.count * 10**9))
-        self.limit = b"X-RateLimit-Limit: %d" % rate.burst
-        self.policy = b'RateLimit-Policy: "%b";q=%d;w=%d' % (name.encode(), rate.burst, window)
-        self.told = b'RateLimit: "%b";r=%%d;t=%%d' % name.encode()
+        self._block = (
+            b"X-RateLimit-Limit: %d\r\n"
+            b"X-RateLimit-Remaining: %%d\r\n"
+            b"X-RateLimit-Reset: %%d\r\n"
+            b'RateLimit-Policy: "%b";q=%d;w=%d\r\n'
+            b'RateLimit: "%b";r=%%d;t=%%d'
+        ) % (rate.burst, name.encode(), rate.burst, window, name.encode())
+        self._last: Decision | None = None
+        self._said: tuple[bytes, ...] = ()
 
     def lines(self, decision: Decision) -> tuple[bytes, ...]:
-        """What an answer says of it."""
-        allowed, _, remaining, reset, retry_after = decision
-        return (
-            self.limit,
-            b"X-RateLimit-Remaining: %d" % remaining,
-            b"X-RateLimit-Reset: %d" % reset,
-            self.policy,
-            self.told % (remaining, reset if allowed else retry_after),
-        )
+        """What an answer says of it: several lines in one, for they are never told apart."""
+        if decision != self._last:
+            allowed, _, remaining, reset, retry_after = self._last = decision
+            until = reset if allowed else retry_after
+            self._said = (self._block % (remaining, reset, remaining, until),)
+        return self._said
 
 
 class RateLimit:
@@ -132,10 +135,7 @@ class RateLimit:
         if principal is None or self.by == "ip":
             allowance = self._tiers[ANONYMOUS] if self.by == "tier" else self._own
             return allowance, b"ip " + network_of(exchange.client_ip)
-        # As it is, even if it is no text: an id comes from a token.
-        # With the owner: two issuers of tokens may each have a user of this name.
-        whom = f"{principal.kind} {principal.owner} {principal.id}".encode("utf-8", "surrogatepass")
-        return self._tiers.get(principal.tier, self._own), whom
+        return self._tiers.get(principal.tier, self._own), principal.counted
 
     async def _wait(
         self,

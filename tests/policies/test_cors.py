@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import Forbidden
 from gateway.exchange import Response
+from gateway.headers import separate
 from gateway.policies.cors import Cors, Origins, Unrouted
 from tests.http1.reading import exchange, values
 
@@ -23,7 +24,7 @@ def lines_for(rule: Cors, origin: bytes | None, *more: bytes) -> tuple[bytes, ..
     """What an answer carries for a request of this origin."""
     asked = exchange(*(() if origin is None else (b"Origin: " + origin,)), *more)
     assert rule.enter(asked) is None
-    return asked.lines
+    return tuple(separate(asked.lines))
 
 
 def preflight(
@@ -38,7 +39,7 @@ def preflight(
     answer = rule.enter(asked)
     assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (204, b"")
-    return (*answer.lines, *asked.lines)
+    return (*answer.lines, *separate(asked.lines))
 
 
 # ---------------------------------------------------------------------------- which origins
@@ -168,7 +169,7 @@ def test_request_with_two_origins_has_none() -> None:
 def test_origins_field_is_found_in_any_case_and_place(name: bytes) -> None:
     asked = exchange(b"X-Origin: https://x.example", name + b":  " + ORIGIN + b"\t", b"A: origin:b")
     Cors(["https://app.example.com"]).enter(asked)
-    assert values(asked.lines, ALLOW_ORIGIN) == [ORIGIN]
+    assert values(separate(asked.lines), ALLOW_ORIGIN) == [ORIGIN]
 
 
 def test_origin_in_another_fields_value_is_none() -> None:
@@ -260,7 +261,7 @@ def test_request_without_a_route_gets_lines_and_no_answer() -> None:
         b"Origin: " + ORIGIN, b"Access-Control-Request-Method: GET", first=b"OPTIONS /p HTTP/1.1"
     )
     Unrouted(Cors(["https://app.example.com"])).enter(asked)
-    assert values(asked.lines, ALLOW_ORIGIN) == [ORIGIN]
+    assert values(separate(asked.lines), ALLOW_ORIGIN) == [ORIGIN]
 
 
 # ----------------------------------------------------- beside aiohttp-cors, as browsers see both
@@ -335,8 +336,8 @@ def ours(*lines: str, method: str) -> tuple[int, dict[str, str]]:
     try:
         answer = RULE.enter(asked)
     except Forbidden as refused:
-        return refused.status, parsed(asked.lines)
-    return 204, parsed((*(answer.lines if answer else ()), *asked.lines))
+        return refused.status, parsed(separate(asked.lines))
+    return 204, parsed((*(answer.lines if answer else ()), *separate(asked.lines)))
 
 
 def parsed(lines: tuple[bytes, ...]) -> dict[str, str]:

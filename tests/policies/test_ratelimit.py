@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import RateLimited
 from gateway.exchange import Exchange, Principal
+from gateway.headers import separate
 from gateway.policies.ratelimit import REPLACED, By, RateLimit, network_of
 from gateway.stores import Decision
 from gateway.stores.shared import SharedLimiter, allocate
@@ -85,7 +86,7 @@ def allowed(policy: RateLimit, *requests: Exchange) -> int:
 
 
 def said(request: Exchange) -> dict[bytes, bytes]:
-    pairs = [line.partition(b": ")[::2] for line in request.lines]
+    pairs = [line.partition(b": ")[::2] for line in separate(request.lines)]
     assert len({name.lower() for name, _ in pairs}) == len(pairs)
     return dict(pairs)
 
