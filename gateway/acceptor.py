@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -26,6 +27,7 @@ BATCH: Final = 64  # connections taken at once, before others get their turn
 PAUSE: Final = 0.5  # seconds until accepting is tried again
 HANDSHAKE: Final = 10.0  # seconds for a TLS handshake
 ANNOUNCE: Final = 5.0  # seconds for a PROXY header: more than a retransmission takes
+peer_of: Final = lru_cache(1024)(Peer)  # a client that opens many connections is one
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -180,7 +182,7 @@ class Acceptor:
         name = address[0] if isinstance(address, tuple) else ""
         # A balancer speaks for many: what its address has open does not count.
         speaks = is_in(name, self._gate.announcing)
-        peer = Peer(name, speaks or is_in(name, self._gate.trusted), self._scheme)
+        peer = peer_of(name, speaks or is_in(name, self._gate.trusted), self._scheme)
         if not self._gate.enter(peer):
             self._turn_away(sock, name)
             return
@@ -206,7 +208,7 @@ class Acceptor:
             return
         self._events.announced(balancer.address, "")
         name = header.address or balancer.address
-        peer = Peer(name, is_in(name, self._gate.trusted), self._scheme)
+        peer = peer_of(name, is_in(name, self._gate.trusted), self._scheme)
         entered = self._gate.enter(peer)
         self._gate.leave(balancer)
         if not entered:

@@ -23,7 +23,7 @@ from gateway.deadline import Deadline
 from gateway.edge import Edge
 from gateway.exchange import Exchange, Route
 from gateway.http1.fields import HeadLimits
-from gateway.proxy.dial import Dialer
+from gateway.proxy.dial import Connector, Dialer
 from gateway.proxy.http import Proxy
 from gateway.proxy.probe import probe
 from gateway.proxy.service import Forwarding, Service, UpstreamMetrics
@@ -43,7 +43,7 @@ class Dialing:
 
     def __init__(self) -> None:
         # `force_close`: the pools are ours (gateway.upstreams.pool), the connector's stays empty.
-        self._connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._connector = Connector(limit=0, force_close=True)
         self.session = aiohttp.ClientSession(
             connector=self._connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )

@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
+from gateway import authorities
 from gateway.config import ConfigError, Settings
 from gateway.listening import bind, close_all
 from gateway.shared import Shared, allocate
@@ -97,7 +98,8 @@ def run(settings: Settings, reload: Reload, serve: Serve | None = None) -> int:
 
 def _server() -> Serve:
     # Not at the top: the parent's own code is complete, and tested, without the server's.
-    from gateway import server
+    with authorities.unread():
+        from gateway import server
 
     return server.run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from gateway import demo
+from gateway import demo, samples
+from gateway.config import load
 from tests import servers
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +45,7 @@ class Demo:
             assert line, self.said
             self.said += line
         self.children = children(self.process.pid)
+        self.folder = Path(re.findall(r"SQLITE=(\S+) ", self.said)[0]).parent
 
     def lines(self, program: str) -> list[str]:
         lines = map(str.strip, self.said.splitlines())
@@ -103,12 +106,43 @@ def fresh() -> Iterator[Demo]:
 
 def test_every_printed_curl_line_works(running: Demo) -> None:
     lines = running.lines("curl")
-    assert len(lines) == 13
+    assert len(lines) == 17
     calls = [subprocess.Popen(line, shell=True, stdout=subprocess.PIPE) for line in lines]
     for line, call in zip(lines, calls, strict=True):
         output = call.communicate(timeout=PATIENCE)[0]
         assert call.returncode == 0, line
         assert (b'"error":' in output) == ("nowhere" in line), (line, output)
+
+
+def test_the_printed_key_opens_the_shop_and_others_do_not(running: Demo) -> None:
+    (line,) = (line for line in running.lines("curl") if "/shop/orders/2 " in line)
+    answer = done(line)
+    assert "X-RateLimit-Limit: 100\n" in answer  # text=True made one line end of two bytes
+    assert '"item": "cups"' in answer
+    wrong = re.sub(r"gwk_\w+", "gwk_" + "a" * 38, line)
+    assert '"status_code":401' in done(wrong)
+
+
+def test_a_key_can_be_made_while_it_runs(running: Demo) -> None:
+    (create,) = running.lines("GATEWAY_")
+    key = done(create).split()[-1]
+    (line,) = (line for line in running.lines("curl") if "/shop/orders/2 " in line)
+    assert "X-RateLimit-Limit: 1000" in done(re.sub(r"gwk_\w+", key, line))
+
+
+def test_the_shop_takes_what_its_document_says(running: Demo) -> None:
+    (line,) = (line for line in running.lines("curl") if "--data" in line)
+    assert json.loads(done(line))["item"] == "tea"
+    refused = json.loads(done(line.replace('"item"', '"itme"')))
+    assert refused["status_code"] == 422
+    assert refused["details"]
+
+
+def test_prices_come_from_the_cache_and_not_for_ever(fresh: Demo) -> None:
+    answers = [fresh.curl("/items/honey") for _ in range(6)]
+    assert "stored" in answers[0]
+    assert all("Cache-Status: gateway; hit" in answer for answer in answers[1:5])
+    assert answers[5].startswith("HTTP/1.1 429 ")
 
 
 def test_an_order_that_is_made_is_there_afterwards(running: Demo) -> None:
@@ -157,8 +191,10 @@ def test_the_websocket_says_what_it_is_told(running: Demo) -> None:
 def test_it_ends_with_0_and_takes_the_services_along(number: signal.Signals) -> None:
     one = Demo()
     assert len(one.children) == 1
+    assert one.folder.is_dir()
     assert one.end(number) == 0
     assert gone(one.children)
+    assert not one.folder.exists()
     assert "Traceback" not in one.said
 
 
@@ -168,6 +204,7 @@ def test_the_services_do_not_outlive_a_killed_gateway() -> None:
     one.process.kill()
     one.process.wait()
     assert gone(one.children)
+    assert not one.folder.exists()
     assert one.process.stderr
     one.process.stderr.close()
 
@@ -196,7 +233,7 @@ def test_a_port_in_use_is_told_with_nothing_to_try() -> None:
     ],
 )
 def test_what_is_printed_can_be_reached(host: str, base: str) -> None:
-    assert f"curl {base}health" in demo.what_to_try(host, 80)
+    assert f"curl {base}health" in demo.what_to_try(host, 80, Path("folder"), "key")
 
 
 def test_settings_of_a_file_hold_but_for_what_is_behind(tmp_path: Path) -> None:
@@ -205,14 +242,17 @@ def test_settings_of_a_file_hold_but_for_what_is_behind(tmp_path: Path) -> None:
         "timeout: 7\nworkers: 4\nstores: {redis: 'redis://nowhere'}\n"
         "routes: [{prefix: /mine, target_url: 'http://nowhere'}]"
     )
-    base = demo.load(file, {}, {"host": "127.0.0.1", "port": 81}, tmp_path)
-    made = demo.over_samples(
-        base,
-        dict.fromkeys(demo.SERVICES, "http://127.0.0.1:1") | {"catalog-b": "http://127.0.0.1:2"},
-    )
+    base = load(file, {}, {"host": "127.0.0.1", "port": 81}, tmp_path)
+    urls = dict.fromkeys(demo.SERVICES, "http://127.0.0.1:1") | {"catalog-b": "http://127.0.0.1:2"}
+    made = demo.over_samples(base, demo.Samples(urls, tmp_path))
     assert (made.port, made.timeout, made.workers) == (81, 7.0, 1)
-    assert [route.name for route in made.routes] == ["orders", "catalog", "echo"]
+    assert [route.name for route in made.routes] == ["orders", "catalog", "echo", "shop", "prices"]
     assert made.stores.redis is None
+    assert made.stores.sqlite == tmp_path / "gateway.db"
+
+
+def test_each_service_has_its_application() -> None:
+    assert tuple(samples.SERVICES) == demo.SERVICES
 
 
 def test_a_bad_file_is_refused_as_serve_does(tmp_path: Path) -> None:

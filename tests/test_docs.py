@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import secrets
 import shlex
 import signal
 import subprocess
@@ -22,17 +23,27 @@ from typing import Any, get_args
 import pytest
 import trustme
 
-from gateway import cli
+from gateway import apikeys, cli
 from gateway.config import Settings, load, shape
+from gateway.config.routes import Route as RouteSettings
 from tests import servers
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 20.0
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "deploy/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/ARCHITECTURE.md",
+    "docs/POLICIES.md",
+    "deploy/README.md",
+)
 CODE = re.compile(r"`([^`\n]+)`")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 SECRET = {"SECRET_KEY": "k" * 32}
+HEADERS = frozenset(
+    ("Authorization", "Connection", "Deprecation", "Link", "Location", "Sunset", "Vary")
+)
 
 
 @cache
@@ -84,12 +95,12 @@ def running_demo() -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
     """`gateway demo` with its port and the file of its log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with log.open("wb") as sink:
+        with log.open("wb") as sink, said_of(log).open("wb") as said:
             demo = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "demo", "--port", "0"],
                 cwd=ROOT,
                 stdout=sink,
-                stderr=subprocess.DEVNULL,
+                stderr=said,
                 preexec_fn=servers.end_with(os.getpid(), signal.SIGKILL),
             )
         try:
@@ -110,13 +121,27 @@ def logged(log: Path, said: str) -> str:
     return ""
 
 
+def said_of(log: Path) -> Path:
+    """What the demo told whoever started it."""
+    return log.with_name("said")
+
+
+def database_of(said: Path) -> str:
+    """The file that the demo says it keeps keys in; it was said before a worker started."""
+    found = re.search(r"SQLITE=(\S+)", said.read_text("utf-8"))
+    assert found is not None
+    return found[1]
+
+
 def test_tour_of_the_readme_gives_what_it_says() -> None:
     wrong = []
     with running_demo() as (demo, port, log):
         stands_for = {
             "127.0.0.1:8000": f"127.0.0.1:{port}",
             ".venv/bin/python": sys.executable,
+            ".venv/bin/gateway": f"{sys.executable} -m gateway",
             "$(pgrep -of 'gateway demo')": str(demo.pid),
+            "/tmp/gateway-demo-…/gateway.db": database_of(said_of(log)),
         }
         for command, said in (call for block in blocks("README.md", "sh") for call in calls(block)):
             for printed, real in stands_for.items():
@@ -125,13 +150,15 @@ def test_tour_of_the_readme_gives_what_it_says() -> None:
                 ["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE
             )
             output = without_blank_lines(ended.stdout)
+            if made := re.search(r"^gwk_\w+$", output, re.MULTILINE):
+                stands_for["gwk_…"] = made[0]
             if ended.returncode or ended.stderr or not agrees("\n".join(said), output):
                 wrong.append((command, ended.returncode, output, ended.stderr))
         told = [line for block in blocks("README.md", "json") for line in block.splitlines()]
         assert not wrong
         assert not [line for line in told if not logged(log, line)]
         assert demo.wait(PATIENCE) == 0
-    assert len(told) == 4
+    assert len(told) == 3
 
 
 def test_tour_is_told_apart_into_commands_and_what_they_print() -> None:
@@ -160,10 +187,38 @@ def test_only_an_ellipsis_stands_for_anything(said: str, printed: str, agreed: b
 # ---------------------------------------------------------------------------- the examples
 
 
+def loaded(block: str, folder: Path) -> Settings:
+    """What a block of YAML comes to, with the document beside it that routes name."""
+    (folder / "orders.yaml").write_text(text_of("deploy/examples/orders.yaml"), "utf-8")
+    (folder / "gateway.yaml").write_text(block, "utf-8")
+    return load(None, SECRET, {}, folder)
+
+
 @pytest.mark.parametrize("number", range(len(blocks("README.md", "yaml"))))
 def test_example_of_the_readme_is_valid(number: int, tmp_path: Path) -> None:
-    (tmp_path / "gateway.yaml").write_text(blocks("README.md", "yaml")[number], "utf-8")
-    assert len(load(None, SECRET, {}, tmp_path).routes) == 3
+    assert len(loaded(blocks("README.md", "yaml")[number], tmp_path).routes) == 3
+
+
+@pytest.mark.parametrize("number", range(len(blocks("docs/POLICIES.md", "yaml"))))
+def test_example_of_a_policy_is_valid(number: int, tmp_path: Path) -> None:
+    assert loaded(blocks("docs/POLICIES.md", "yaml")[number], tmp_path).routes
+
+
+def test_every_policy_has_an_example(tmp_path: Path) -> None:
+    shown = {
+        key
+        for block in blocks("docs/POLICIES.md", "yaml")
+        for route in loaded(block, tmp_path).routes
+        for key in route.model_fields_set
+    }
+    fields = list(RouteSettings.model_fields)
+    assert set(fields[fields.index("auth") :]) - shown == set()
+
+
+def test_keys_are_found_by_what_scanners_are_told() -> None:
+    (expression,) = (b for b in blocks("docs/POLICIES.md", "") if b.startswith(r"\b"))
+    assert expression == rf"\b{apikeys.FORM}\b" + "\n"
+    assert re.findall(expression.strip(), f"KEY={apikeys.make(secrets.choice)};")
 
 
 @pytest.fixture
@@ -188,6 +243,18 @@ def test_example_to_deploy_has_every_section(
 ) -> None:
     settings = load(ROOT / "deploy" / "gateway.yaml", certificates, {}, tmp_path)
     assert set(tables_of(Settings)) == set(tables_in(settings))
+
+
+def test_every_line_of_the_example_for_the_environment_is_valid(tmp_path: Path) -> None:
+    text = re.sub(r"^# ([A-Z0-9_]+=)", r"\1", text_of(".env.example"), flags=re.MULTILINE)
+    named = re.findall(r"^([A-Z0-9_]+)=", text, re.MULTILINE)
+    assert {"API_TOKEN", "BACKEND_CORS_ORIGINS", "GATEWAY_SECRET_KEY"} <= set(named)
+    (tmp_path / ".env").write_text(text, "utf-8")
+    (tmp_path / "gateway.yaml").write_text("workers: 3", "utf-8")  # which GATEWAY_CONFIG names
+    settings = load(None, {}, {}, tmp_path)
+    assert settings.workers == 3
+    assert len(settings.cors.origins) == 2
+    assert len(settings.routes) == 2
 
 
 def tables_of(table: Any) -> Iterator[str]:
@@ -231,8 +298,8 @@ def defined() -> frozenset[str]:
 
 
 def exists(path: str) -> bool:
-    """In the tree, or below the package as the architecture names its files."""
-    return any((base / path).exists() for base in (ROOT, ROOT / "gateway"))
+    """In the tree, among the documents, or below the package as the architecture names files."""
+    return any((base / path).exists() for base in (ROOT, ROOT / "docs", ROOT / "gateway"))
 
 
 def missing_names(text: str) -> Iterator[str]:
@@ -241,7 +308,7 @@ def missing_names(text: str) -> Iterator[str]:
         if module and find_spec(code) is None:
             yield code
         name = re.fullmatch(r"[A-Z][a-z]\w*(\.\w+)*", code) and not (ROOT / code).exists()
-        if name and not set(code.split(".")) <= defined():
+        if name and code not in HEADERS and not set(code.split(".")) <= defined():
             yield code
     prose = FENCED.sub(lambda m: "" if m[1] else m[2], text)  # diagrams too, examples not
     for path in re.findall(r"(?<![\w./:*-])\w[\w.-]*(?:/[\w.-]+)*\.(?:py|md)\b", prose):
@@ -308,13 +375,16 @@ def test_targets_of_make_in_the_documents_exist() -> None:
 def test_commands_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
     text = "\n".join(map(text_of, (*DOCUMENTS, "deploy/gateway.yaml")))
     named = set(re.findall(r"(?:`|# +)gateway ([a-z]+)\b", text))
-    assert {"serve", "demo", "check", "routes", "users"} <= named
+    assert {"serve", "demo", "check", "routes", "keys", "users"} <= named
     for command in named:
         with pytest.raises(SystemExit) as ended:
             cli.main([command, "--help"])
         assert ended.value.code == 0
 
 
-@pytest.mark.parametrize(("document", "most"), [("README.md", 250), ("docs/ARCHITECTURE.md", 200)])
+@pytest.mark.parametrize(
+    ("document", "most"),
+    [("README.md", 250), ("docs/ARCHITECTURE.md", 200), ("docs/POLICIES.md", 250)],
+)
 def test_document_can_be_read_in_one_sitting(document: str, most: int) -> None:
     assert text_of(document).count("\n") < most

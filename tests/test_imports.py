@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"demo", "commands"}),
+    frozenset({"samples"}),
     frozenset({"workers"}),
     frozenset({"server"}),
     frozenset({"app"}),
@@ -55,7 +56,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"identity", "keyring"}),
     frozenset({"limits", "caching"}),
     frozenset({"front", "exchange", "headers", "http1", "openapi", "stores", "config"}),
-    frozenset({"errors", "units", "apikeys", "deadline", "listening", "proxyprotocol"}),
+    frozenset(
+        {"authorities", "errors", "units", "apikeys", "deadline", "listening", "proxyprotocol"}
+    ),
     frozenset({""}),  # the package itself: its version
 )
 # Each file here, or each folder as a whole, can be deleted without touching another one: it

@@ -15,8 +15,6 @@ from zlib import crc32
 CELLS: Final = 8192
 BYTES: Final = 8 * (CELLS + 1)
 
-HOST_BYTES: Final = 8
-
 Stamp = tuple[int, int]
 """What a key's cell and the cell of all keys said."""
 
@@ -27,7 +25,6 @@ class Epochs:
     def __init__(self, memory: memoryview) -> None:
         """`memory`: `BYTES` bytes, zeros at first, which all processes of the host share."""
         self._cells = memory.cast("Q")
-        self.host = urandom(HOST_BYTES)  # names whoever shares the memory
 
     def cell(self, key: bytes) -> int:
         """The number of a key's cell."""

@@ -17,13 +17,28 @@ import aiohttp
 from prometheus_async import aio
 from yarl import URL
 
+from gateway import authorities
 from gateway.errors import ConnectTimeout, UpstreamError, UpstreamInsecure, UpstreamUnreachable
 from gateway.http1.fields import HeadLimits
-from gateway.proxy.transport import Connection
+from gateway.proxy.transport import Connection, Heads
 from gateway.telemetry.instruments import HistogramCell
 from gateway.upstreams.target import Target
 
+# Connections that are being opened to a target at once. Each holds 7 KB until it is open, and while
+# others wait for their turn some that are open already may come back and serve them.
+OPENING: Final = 64
 NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the whole is timed here, queue and all
+DEFAULT: Final = aiohttp.connector._SSL_CONTEXT_VERIFIED
+
+
+class Connector(aiohttp.TCPConnector):
+    """Trusts whom the system trusts, and reads who that is when it is first asked for."""
+
+    def _get_ssl_context(self, req: aiohttp.ClientRequest) -> ssl.SSLContext | None:
+        context = super()._get_ssl_context(req)
+        if context is DEFAULT:
+            authorities.read(context)
+        return context
 
 
 class Dialer:
@@ -60,15 +75,19 @@ class Dialer:
             ssl=tls if tls is not None else True,
             server_hostname=server_name,
         )
+        if self.secure and tls is None:
+            authorities.read(DEFAULT)  # now, and not while a request waits
         self._connector = connector
         self._connect_timeout = connect_timeout
         self._buffer = buffer
-        self._limits = limits
+        self._heads = Heads(limits)
+        self._turns = asyncio.Semaphore(OPENING)
         self._seconds = seconds  # how long connections took to open
 
-    async def connection(self) -> Connection:
-        """A new connection, or one that came back while there was no room for a new one.
+    async def connection(self, *, fresh: bool = False) -> Connection:
+        """A new connection, or one that came back before it was this one's turn to be opened.
 
+        With `fresh` none that came back is good enough, unless there is no room for a new one.
         Raises the `UpstreamError` that tells why there is none.
         """
         pool = self.target.pool
@@ -78,15 +97,25 @@ class Dialer:
                 if idle.usable:
                     return idle
                 idle.discard()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._connect_timeout if self._connect_timeout else None
         try:
-            return await aio.time(self._seconds, self._open())
+            # Turns come in order: who is ahead has given up by `due`, and no timer is needed here.
+            async with self._turns:
+                idle = None if fresh else pool.take()
+                if idle is not None:  # it came back meanwhile, and has a slot of its own
+                    pool.release_slot()
+                    if idle.usable:
+                        return idle
+                    idle.discard()
+                return await aio.time(self._seconds, self._open(due))
         except BaseException:
             pool.release_slot()
             raise
 
-    async def _open(self) -> Connection:
+    async def _open(self, due: float | None) -> Connection:
         try:
-            async with asyncio.timeout(self._connect_timeout or None):
+            async with asyncio.timeout_at(due):
                 opened = await self._connector.connect(self._request, [], NO_TIMEOUT)
         except TimeoutError:
             raise ConnectTimeout from None
@@ -98,16 +127,13 @@ class Dialer:
         if transport is None or opened.protocol is None or opened.protocol.should_close:
             opened.close()
             raise UpstreamUnreachable
-        handler = opened.protocol
-
-        def released() -> None:
-            # The library's own protocol, displaced from its transport, waits for this word.
-            handler.connection_lost(None)
-            opened.close()
-
-        connection = Connection(transport, self.target.pool, released, self._limits)
+        connection = Connection(transport, self.target.pool, self._heads)
         transport.set_protocol(connection)
         transport.set_write_buffer_limits(self._buffer)
+        # The library's own protocol, displaced from its transport, lets go of it at this word; so
+        # `close` ends nothing but what the connector remembers of the connection, 3 KB.
+        opened.protocol.connection_lost(None)
+        opened.close()
         return connection
 
     def expire(self) -> None:

@@ -114,7 +114,7 @@ class Relay(Delivery):
 
     async def _dial(self, target: Target[Connection]) -> None:
         try:
-            connection = await self._service.dialers[target].connection()
+            connection = await self._service.dialers[target].connection(fresh=self._fresh)
         except UpstreamError as error:
             self._task = None
             self.failed(error)

@@ -8,7 +8,7 @@ every other case it is thrown away, and the slot is given back when the transpor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final, Protocol, cast
 
@@ -61,20 +61,28 @@ class Listener(Protocol):
         """It takes it again."""
 
 
+class Heads:
+    """What heads of a target's answers may be, and the last one, which the next often equals."""
+
+    __slots__ = ("last", "limits")
+
+    def __init__(self, limits: HeadLimits = RESPONSE_LIMITS) -> None:
+        self.limits = limits
+        self.last: ResponseHead | None = None
+
+
 class Connection(asyncio.Protocol):
     """A connection to a target. `served` counts the answers it has brought."""
 
     __slots__ = (
         "_closing",
         "_decoder",
+        "_heads",
         "_held",
         "_keep",
-        "_last",
         "_left",
-        "_limits",
         "_listener",
         "_pool",
-        "_released",
         "_state",
         "_transport",
         "blocked",
@@ -88,17 +96,14 @@ class Connection(asyncio.Protocol):
         self,
         transport: asyncio.Transport,
         pool: Pool[Connection],
-        released: Callable[[], None],
-        limits: HeadLimits = RESPONSE_LIMITS,
+        heads: Heads,
     ) -> None:
         self._transport = transport
         self._pool: Pool[Connection] | None = pool
-        self._released = released
-        self._limits = limits
+        self._heads = heads
         self._listener: Listener | None = None
         self._state = IDLE
         self._held = b""
-        self._last: ResponseHead | None = None
         self._left = 0
         self._keep = False
         self._decoder: ChunkedDecoder | None = None
@@ -187,7 +192,6 @@ class Connection(asyncio.Protocol):
             self._complete(())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._released()
         if self._closing is not None:
             self._closing.cancel()
         if self._pool is not None:
@@ -214,14 +218,15 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------------------- reading
 
     def _read_head(self, listener: Listener, data: bytes) -> None:
+        heads = self._heads
         while True:
             end = data.find(b"\r\n\r\n")
             if end < 0:
-                if len(data) > self._limits.total + 2 * self._limits.count:
+                if len(data) > heads.limits.total + 2 * heads.limits.count:
                     raise UpstreamProtocolError("the upstream's head is too large")
                 self._held = data
                 return
-            head = parse_response(data, end, listener.method, self._limits, self._last)
+            head = parse_response(data, end, listener.method, heads.limits, heads.last)
             data = data[end + 4 :]
             if head.status >= 200:
                 break
@@ -232,7 +237,7 @@ class Connection(asyncio.Protocol):
                 return
             listener.informed(head)
         self._held = b""
-        self._last = head
+        heads.last = head
         self._keep = head.keep_alive
         self._left = length = head.length
         self._state = BODY
@@ -245,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._complete(())
             return
         if length == CHUNKED:
-            self._decoder = ChunkedDecoder(trailer_bytes=self._limits.total)
+            self._decoder = ChunkedDecoder(trailer_bytes=heads.limits.total)
         if data:
             self._read_body(listener, data)
 

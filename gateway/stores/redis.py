@@ -117,6 +117,17 @@ class Redis:
             if not cursor:
                 return
 
+    async def set_if(
+        self, key: bytes, value: bytes, seconds: float, guard: bytes, count: bytes
+    ) -> bool:
+        """Set a value unless the guard, a counter, says something else by now: it tells."""
+        kept = max(1, round(seconds * 1000))
+        return bool(await self.run(SET_IF, (key, guard), (value, kept, count)))
+
+    async def count_up(self, keys: Sequence[bytes], seconds: int) -> list[int]:
+        """Each of these counters by one; one that is left alone for so long is forgotten."""
+        return cast("list[int]", await self.run(COUNT_UP, keys, (seconds,)))
+
     async def append(self, stream: bytes, values: Sequence[bytes], limit: int) -> None:
         """Add entries to a stream, which keeps about `limit` of them."""
         pipe = self._client.pipeline(transaction=False)
@@ -147,6 +158,23 @@ class Redis:
         self._watch.worked()
         return answer
 
+
+SET_IF: Final = Script("""
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[3] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")
+
+COUNT_UP: Final = Script("""
+local counts = {}
+for i, key in ipairs(KEYS) do
+  counts[i] = redis.call('INCR', key)
+  redis.call('EXPIRE', key, ARGV[1])
+end
+return counts
+""")
 
 # The arithmetic of gateway.limits.take, for each key in turn. Lua has floats only, exact to 2^53,
 # and the clock's microseconds take most of these: so a time is a pair, whole microseconds and parts

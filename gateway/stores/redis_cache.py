@@ -1,28 +1,30 @@
 """The cache's answers in Redis: all hosts that share it share them.
 
 What one host voids the others hear of within `POLL` seconds, from a stream that keeps the last
-`REMEMBERED` of such; until then their workers may still give copies that they have in front. While
-the server is lost each worker has its front alone, and what was voided meanwhile is told when it
-is back.
+`REMEMBERED` of such; until then their workers may still give copies that they have in front. An
+answer that was asked for before its key was voided, on whatever host, is not kept: a counter tells,
+one for each cell, which is read with the key and compared when it is written. While the server is
+lost each worker has its front alone, and what was voided meanwhile is told when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from time import monotonic
 from typing import Any, Final, Protocol
 
-from gateway.caching.epochs import HOST_BYTES, Epochs
+from gateway.caching.epochs import Epochs
 from gateway.errors import StoreDown
 
 PREFIX: Final = b"gateway:cache:"
 VOIDED: Final = b"gateway:cache-voided"
+COUNTER: Final = b"gateway:cache-count:"
+COUNTED: Final = 86400
+"""s for which a counter is remembered: no answer is on its way for so long."""
+
+COUNTS: Final = 10_000  # keys
 POLL: Final = 1.0
 REMEMBERED: Final = 10_000
-RECENT: Final = 5.0
-"""s for which a put is remembered, in case another host voids its key before it can be heard of."""
-
 UNSENT: Final = 1000  # keys; beyond that, everything is voided
 ALL: Final = b"*"  # no key is that
 BATCH: Final = 500
@@ -31,8 +33,16 @@ BATCH: Final = 500
 class Server(Protocol):
     """What is asked of Redis."""
 
-    async def get(self, key: bytes) -> bytes | None: ...
+    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
     async def set(self, key: bytes, value: bytes, seconds: float | None = None) -> None: ...
+    async def set_if(
+        self, key: bytes, value: bytes, seconds: float, guard: bytes, count: bytes
+    ) -> bool:
+        """Set it unless the guard, a counter, says something else."""
+
+    async def count_up(self, keys: Sequence[bytes], seconds: int) -> list[int]:
+        """Each of these counters, kept for so long; tells what they are now."""
+
     async def delete(self, *keys: bytes) -> int: ...
     def scan(self, pattern: bytes) -> AsyncIterator[bytes]: ...
     async def append(self, stream: bytes, values: Sequence[bytes], limit: int) -> None:
@@ -53,8 +63,9 @@ class RedisCache:
         self._epochs = epochs
         self._lost = False
         self._unsent: list[bytes] = []
+        self._sending = asyncio.Lock()
         self._seen: bytes | None = None
-        self._recent: dict[bytes, float] = {}  # what was put, and when
+        self._counts: dict[bytes, bytes] = {}  # what was read with a key
         self._poll: asyncio.Task[None] | None = None
 
     @property
@@ -65,8 +76,15 @@ class RedisCache:
         return None if self._lost else self._get(key)
 
     async def _get(self, key: bytes) -> bytes | None:
-        found: bytes | None = await self._ask(self._server.get(PREFIX + key))
+        found: bytes | None
+        found, count = await self._ask(self._server.mget([PREFIX + key, self._counter(key)]))
+        if len(self._counts) >= COUNTS:
+            self._counts.clear()
+        self._counts[key] = count or b"0"
         return found
+
+    def _counter(self, key: bytes) -> bytes:
+        return COUNTER + b"%d" % self._epochs.cell(key)
 
     def put(
         self, key: bytes, data: bytes, seconds: float, stamp: int
@@ -76,11 +94,15 @@ class RedisCache:
         return self._put(key, data, seconds, stamp)
 
     async def _put(self, key: bytes, data: bytes, seconds: float, stamp: int) -> None:
-        self._recent.pop(key, None)
-        self._recent[key] = monotonic()
-        await self._ask(self._server.set(PREFIX + key, data, seconds))
+        async with self._sending:  # what was voided before is told before
+            name, count = PREFIX + key, self._counts.get(key)
+        if count is None:  # a variant: with its marker it is gone
+            await self._ask(self._server.set(name, data, seconds))
+        else:
+            counter = self._counter(key)
+            await self._ask(self._server.set_if(name, data, seconds, counter, count))
         if self._epochs.value(self._epochs.cell(key)) != stamp:  # voided while it was on its way
-            await self._ask(self._server.delete(PREFIX + key))
+            await self._ask(self._server.delete(name))
 
     def drop(self, key: bytes) -> Coroutine[Any, Any, None] | None:
         self._remember(key)
@@ -93,21 +115,25 @@ class RedisCache:
 
     async def _send(self) -> None:
         """Tell the server what is void, and through it the other hosts."""
-        unsent, self._unsent = self._unsent, []
+        async with self._sending:
+            unsent, self._unsent = self._unsent, []
+            try:
+                await self._void(unsent)
+            except StoreDown:
+                self._lost = True
+                for key in unsent:
+                    self._remember(key)
+                raise
+
+    async def _void(self, unsent: Sequence[bytes]) -> None:
         if not unsent:
             return
-        try:
-            if ALL in unsent:
-                async for key in self._server.scan(PREFIX + b"*"):
-                    await self._server.delete(key)
-            else:
-                await self._server.delete(*(PREFIX + key for key in unsent))
-            await self._tell(unsent)
-        except StoreDown:
-            self._lost = True
-            for key in unsent:
-                self._remember(key)
-            raise
+        keys = unsent
+        if ALL in unsent:
+            names = [name async for name in self._server.scan(PREFIX + b"*")]
+            keys = [name.removeprefix(PREFIX) for name in names]
+        await self._delete(keys)
+        await self._server.append(VOIDED, unsent, REMEMBERED)
 
     async def purge(self, wanted: Callable[[bytes], bool]) -> set[bytes]:
         found: set[bytes] = set()
@@ -115,18 +141,22 @@ class RedisCache:
             key = name.removeprefix(PREFIX)
             if wanted(key):
                 found.add(key)
-        keys = sorted(found)
-        for at in range(0, len(keys), BATCH):
-            for key in keys[at : at + BATCH]:
-                self._epochs.void(key)
-            await self._server.delete(*(PREFIX + key for key in keys[at : at + BATCH]))
+        for key in found:
+            self._epochs.void(key)
+        await self._delete(sorted(found))
         # The others' copies need not be in here any more: they look all of theirs up again.
-        await self._tell([ALL])
+        await self._server.append(VOIDED, [ALL], REMEMBERED)
         return found
 
-    async def _tell(self, keys: Sequence[bytes]) -> None:
-        host = self._epochs.host
-        await self._server.append(VOIDED, [host + key for key in keys], REMEMBERED)
+    async def _delete(self, keys: Sequence[bytes]) -> None:
+        for at in range(0, len(keys), BATCH):
+            batch = keys[at : at + BATCH]
+            counters = [self._counter(key) for key in batch]
+            # First: what comes from now on is too late.
+            counts = await self._server.count_up(counters, COUNTED)
+            # Here, what was asked for before is told by its stamp.
+            self._counts.update((k, b"%d" % n) for k, n in zip(batch, counts, strict=True))
+            await self._server.delete(*(PREFIX + key for key in batch))
 
     async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -160,27 +190,15 @@ class RedisCache:
             self._seen = await self._server.last_entry(VOIDED)
         while True:
             heard = await self._server.entries(VOIDED, self._seen, BATCH)
-            for identity, value in heard:
+            for identity, key in heard:
                 self._seen = identity
-                who, key = value[:HOST_BYTES], value[HOST_BYTES:]
                 if key == ALL:
                     self._epochs.purged()
                 else:
                     self._epochs.void(key)
-                    if who != self._epochs.host and self._recent.pop(key, None) is not None:
-                        # It may have been asked for before that; here, its stamp would tell.
-                        await self._server.delete(PREFIX + key)
             if len(heard) < BATCH:
                 break
-        self._forget_puts(monotonic() - RECENT)
         if self._lost:
             self._lost = False
             self._epochs.purged()
             await self._send()
-
-    def _forget_puts(self, before: float) -> None:
-        while self._recent:
-            key = next(iter(self._recent))
-            if self._recent[key] > before:
-                return
-            del self._recent[key]

@@ -39,7 +39,7 @@ class Program:
         table = {"host": "127.0.0.1", "port": 0, "drain_delay": 0.05, "drain_timeout": 5}
         self.file.write_text(yaml.safe_dump({**table, **settings}))
 
-    async def start(self, workers: int = 1, files: int = 0) -> None:
+    async def start(self, workers: int = 1, files: int = 0, **environ: str) -> None:
         """`files` is how many descriptors the process may have."""
         end_with_us = servers.end_with(os.getpid(), signal.SIGKILL)
 
@@ -53,7 +53,7 @@ class Program:
             *(sys.executable, "-m", "gateway", "serve", "--config", str(self.file)),
             *("--workers", str(workers)),
             cwd=self.file.parent,
-            env=kept | {"PYTHONPATH": str(ROOT)},
+            env=kept | {"PYTHONPATH": str(ROOT)} | environ,
             stdout=asyncio.subprocess.PIPE,
             preexec_fn=prepare,
         )

@@ -8,8 +8,10 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.proxy import dial
 from tests.e2e.answering import (
     closed,
+    deaf_target,
     eventually,
     in_front,
     nothing_open,
@@ -109,6 +111,52 @@ async def test_nobody_passes_those_who_wait(upstream: Upstream) -> None:
         assert (await target.head()).startswith(b"GET /patient ")
         await target.send(OK)
         assert (await target.head()).startswith(b"GET /pushing ")
+
+
+async def test_who_waits_for_a_turn_is_served_by_what_comes_back(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "OPENING", 1)
+    async with in_front([upstream]) as scene:
+        client, target = await asked(scene, upstream)
+        [dialer] = scene.gateway.generation.behind["targets"].service.dialers.values()
+        waiting = await scene.client()
+        async with dialer._turns:  # as if another were being opened
+            await waiting.send(request(b"/patient"))
+            await eventually(lambda: pools(scene)[0].open == 2)
+            await target.send(OK)
+            await client.answer()
+            await eventually(lambda: pools(scene)[0].idle == 1)
+        assert (await target.head()).startswith(b"GET /patient ")
+        await target.send(OK)
+        assert (await waiting.answer())[1] == b"ok"
+        assert upstream.idle
+        assert pools(scene)[0].open == pools(scene)[0].idle == 1
+
+
+async def test_a_turn_is_waited_for_no_longer_than_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dial, "OPENING", 1)
+    loop = asyncio.get_running_loop()
+    with deaf_target() as url:
+        async with in_front(url, settings={"connect_timeout": 0.3}) as scene:
+            began = loop.time()
+            answers = await asyncio.gather(*(scene.ask(GET) for _ in range(5)))
+            assert loop.time() - began < 0.6  # and not five times as long
+            assert {status_of(head) for head, _ in answers} == {504}
+            assert nothing_open(scene)
+            assert pools(scene)[0].open == 0
+
+
+async def test_the_library_keeps_nothing_of_a_connection(upstream: Upstream) -> None:
+    async with in_front([upstream]) as scene:
+        client, target = await asked(scene, upstream)
+        connector = scene.gateway._dialing._connector
+        assert connector._acquired == set()
+        assert connector._conns == {}
+        await target.send(OK)
+        assert (await client.answer())[1] == b"ok"
 
 
 async def test_waiting_takes_no_longer_than_was_set(upstream: Upstream) -> None:

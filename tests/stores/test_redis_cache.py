@@ -19,7 +19,6 @@ from tests import servers
 from tests.servers import Server
 
 KEY = b"http://a/x"
-ELSE = b"elsewhre"  # another host
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ async def test_other_hosts_hear_of_a_purge(server: Server) -> None:
 
 async def test_what_was_voided_before_is_not_heard_again(server: Server) -> None:
     redis = Redis(server.url)
-    await redis.append(VOIDED, [ELSE + KEY], 10)
+    await redis.append(VOIDED, [KEY], 10)
     await redis.close()
     async with host(server.url) as one:
         before = one.epochs.stamp(KEY)
@@ -134,7 +133,7 @@ async def test_many_are_heard_in_batches(server: Server, monkeypatch: pytest.Mon
     async with host(server.url) as one:
         await listening(one)
         before = one.epochs.stamp(KEY)
-        await one.redis.append(VOIDED, [ELSE + key for key in (b"a", b"b", b"c", b"d", KEY)], 100)
+        await one.redis.append(VOIDED, [b"a", b"b", b"c", b"d", KEY], 100)
         await one.changed(before)
 
 
@@ -197,33 +196,19 @@ async def test_server_that_is_down_is_waited_for(server: Server) -> None:
         await listening(one)
 
 
-async def test_what_was_put_just_before_another_host_voids_it_goes(server: Server) -> None:
+async def test_what_was_asked_for_before_another_host_voided_it_is_not_kept(server: Server) -> None:
     async with host(server.url) as one, host(server.url) as two:
-        await listening(one)
-        await listening(two)
-        before = one.epochs.stamp(KEY)
+        assert await one.get() is None
+        stamp = one.epochs.value(one.epochs.cell(KEY))
         told = two.shelf.drop(KEY)
         assert told is not None
         await told
-        await one.put(data=b"asked for before that")
-        await one.changed(before)
-        await one.forgotten()
-
-
-async def test_puts_are_remembered_for_a_while(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with host(server.url) as one:
-        await listening(one)
-        await one.put()
-        await one.put(b"other")
-        monkeypatch.setattr(redis_cache, "RECENT", -1)
-
-        async def are_forgotten() -> bool:
-            return not one.shelf._recent
-
-        await until(are_forgotten)
-        assert await one.get() == b"data"
+        put = one.shelf.put(KEY, b"old", 60, stamp)  # whether one has heard of it or not
+        assert put is not None
+        await put
+        assert await two.get() is None
+        await two.put(data=b"new")
+        assert await one.get() == b"new"
 
 
 async def test_what_this_host_puts_after_its_own_change_stays(server: Server) -> None:
@@ -236,3 +221,13 @@ async def test_what_this_host_puts_after_its_own_change_stays(server: Server) ->
         await one.put(data=b"new")
         await one.changed(before)  # it has heard itself
         assert await one.get() == b"new"
+
+
+async def test_counts_that_were_read_are_bounded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_cache, "COUNTS", 2)
+    async with host(server.url) as one:
+        for key in (b"a", b"b", b"c"):
+            assert await one.get(key) is None
+        assert list(one.shelf._counts) == [b"c"]

@@ -15,6 +15,8 @@ from gateway.stores.redis import Redis
 from gateway.stores.redis_cache import RedisCache
 from gateway.stores.shared_cache import Memory, SharedCache
 
+NAMES = (b"a", b"b", b"/a", b"/a/b", b"/c*")
+
 
 class Kept:
     """A shelf, and its keys: a server outlives a test."""
@@ -22,7 +24,10 @@ class Kept:
     def __init__(self, shelf: Shelf, epochs: Epochs) -> None:
         self.shelf = shelf
         self.epochs = epochs
-        self._mark = uuid4().hex.encode()
+        cells = 0
+        while cells < len(NAMES):  # keys that share a cell are voided together
+            self._mark = uuid4().hex.encode()
+            cells = len({epochs.cell(self.key(name)) for name in NAMES})
 
     def key(self, name: bytes) -> bytes:
         return self._mark + name
