@@ -195,6 +195,7 @@ class Edge:
             scopes,
             failed=self._failed,
             refused=self._not_let_in,
+            accepted=self._let_in,
             strangers=strangers,
         )
 
@@ -226,6 +227,9 @@ class Edge:
         stores, routes = self._settings.stores, self._settings.routes
         named = stores.postgres is not None or stores.sqlite is not None
         return named or any(route.auth in ("api_key", "any") for route in routes)
+
+    def _let_in(self, kind: str) -> None:
+        self._metrics.auth_accepted.child(kind).inc()
 
     def _not_let_in(self, exchange: Exchange, why: str) -> None:
         route = exchange.route

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -224,12 +225,15 @@ class Principal:
     owner: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict)
     counted: bytes = field(init=False, repr=False, compare=False)  # what its requests count as
+    logged: bytes = field(init=False, repr=False, compare=False)  # what a log line says of it
 
     def __post_init__(self) -> None:
         # With the owner: two issuers of tokens may each have a user of this name. As it is, even
         # if it is no text: an id comes from a token.
         who = f"{self.kind} {self.owner} {self.id}"
         object.__setattr__(self, "counted", who.encode("utf-8", "surrogatepass"))
+        text = encode_basestring_ascii(f"{self.kind}:{self.id}")
+        object.__setattr__(self, "logged", f',"principal":{text}'.encode())
 
 
 Verdict = Response | Coroutine[Any, Any, Response | None] | None

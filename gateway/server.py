@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from time import monotonic
 from typing import Final
 
@@ -22,7 +23,8 @@ from gateway.headers import Networks
 from gateway.shared import Shared
 
 TICK: Final = 1.0  # seconds between two signs of life
-FIXED: Final = ("host", "port", "workers", "stores")  # what a reload cannot change
+# What a reload cannot change.
+FIXED: Final = ("host", "port", "workers", "stores", "cache.front", "cache.shared")
 RESERVED_FILES: Final = 64  # descriptors kept for everything but connections
 
 
@@ -130,7 +132,8 @@ class Worker:
         self._gate.obey(*bounds(settings))
         if self._tls is not None and settings.tls is not None:
             self._tls.load_cert_chain(settings.tls.cert, settings.tls.key)
-        fixed = [name for name in FIXED if getattr(settings, name) != getattr(self._settings, name)]
+        before = self._settings
+        fixed = [name for name in FIXED if attrgetter(name)(settings) != attrgetter(name)(before)]
         if (settings.tls is None) != (self._settings.tls is None):
             fixed.append("tls")
         if fixed:

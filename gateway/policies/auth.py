@@ -36,9 +36,10 @@ class Auth:
         *,
         failed: Callable[[str], None],
         refused: Callable[[Exchange, str], None],
+        accepted: Callable[[str], None] = lambda kind: None,
         strangers: Policy | None = None,
     ) -> None:
-        """`failed` counts a reason; `refused` logs a request that was not let in, and why.
+        """`failed` counts a reason, `accepted` a kind; `refused` logs who was not let in, and why.
 
         `strangers` is asked about who is refused for not being known: a limit on guesses.
         """
@@ -47,6 +48,7 @@ class Auth:
         self._scopes = scopes
         self._failed = failed
         self._refused = refused
+        self._accepted = accepted
         self._challenges = tuple(
             b"WWW-Authenticate: " + challenge
             for challenge in dict.fromkeys(way.challenge for way in ways)
@@ -86,6 +88,7 @@ class Auth:
             self._failed("scope")
             self._refused(exchange, "a scope is missing")
             raise Forbidden("a scope is missing", fields=self._insufficient)
+        self._accepted(principal.kind)
 
     def _turn_away(self, exchange: Exchange, error: Unauthorized) -> Verdict:
         told = self._told(exchange, error)

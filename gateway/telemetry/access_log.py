@@ -23,7 +23,7 @@ SPECIAL: Final = re.compile(rb"[^ !#-\[\]-~]")
 
 _LINE: Final = (
     b'%b%b","method":"%b","path":"%b",%b%b%b,"status_code":%d,"duration_ms":%.3f,'
-    b'"client_ip":"%b","bytes_sent":%d,"trace_id":"%b"}\n'
+    b'"client_ip":"%b","bytes_sent":%d,"trace_id":"%b"%b}\n'
 )
 
 NO_TARGET: Final = b'"target_service":null,"target_url":null'
@@ -61,6 +61,7 @@ class AccessLog:
         if not self._from <= now < self._until:
             self._tick(now)
         method, path = exchange.head.method, exchange.path
+        principal = exchange.principal
         target, sent, quote = exchange.target_fields, exchange.sent_path, b'"'
         if not target:
             target, sent, quote = NO_TARGET, b"", b""
@@ -81,6 +82,7 @@ class AccessLog:
                 exchange.client_ip,
                 exchange.body_sent,
                 exchange.trace_id,
+                b"" if principal is None else principal.logged,
             )
         )
 

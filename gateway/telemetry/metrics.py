@@ -75,6 +75,11 @@ class Metrics:
             "upstream",
         )  # fmt: skip
 
+        self.auth_accepted = Counter(
+            registry, "gateway_auth_accepted_total",
+            "Requests let in, by the kind of what they brought.",
+            "kind",
+        )  # fmt: skip
         self.auth_failures = Counter(
             registry, "gateway_auth_failures_total",
             "Credentials that were refused, or missing.",

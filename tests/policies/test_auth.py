@@ -36,11 +36,13 @@ class Scene:
         self.counted: list[str] = []
         self.told: list[str] = []
         self.exchange = exchange()
+        self.accepted: list[str] = []
         self.auth = Auth(
             ways,
             frozenset(scopes),
             failed=self.counted.append,
             refused=lambda exchange, why: self.told.append(why),
+            accepted=self.accepted.append,
         )
 
     def enter(self) -> Any:
@@ -59,6 +61,7 @@ def test_known_client_is_let_in_without_waiting() -> None:
     assert scene.enter() is None
     assert scene.exchange.principal is ANN
     assert scene.counted == scene.told == []
+    assert scene.accepted == [ANN.kind]
 
 
 def test_first_way_that_finds_something_decides() -> None:
@@ -87,6 +90,7 @@ def test_request_without_credentials_gets_every_challenge_once() -> None:
     )
     assert scene.counted == ["missing"]
     assert len(scene.told) == 1
+    assert scene.accepted == []
 
 
 def test_refusal_keeps_a_challenge_of_its_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.exchange import Exchange, Peer
+from gateway.exchange import Exchange, Peer, Principal
 from gateway.http1.request import RequestHead
 from gateway.telemetry.access_log import AccessLog, target_fields
 
@@ -110,3 +110,8 @@ def test_whatever_a_client_sends_the_line_is_one_object(path, sent):
     assert line["target_url"].endswith(sent.decode("latin-1"))
     assert line["level"] == "INFO"
     assert len(line) == 13
+
+
+def test_who_asked_stands_in_the_line():
+    principal = Principal("jwt", 'a"b\N{SNOWMAN}', owner="https://issuer.example")
+    assert recorded(principal=principal)["principal"] == 'jwt:a"b\N{SNOWMAN}'
