@@ -92,7 +92,7 @@ REQUEST_KINDS: Final = {
 }
 
 
-LOOK_ALIKE: Final = frozenset((b"x-real-ip", b"x-request-id"))
+LOOK_ALIKE: Final = frozenset((b"x-real-ip", b"x-request-id", b"x-api-key"))
 
 
 @lru_cache(1024)
@@ -292,7 +292,9 @@ def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
 
 # What `Connection` cannot name away: an upstream decides by these (RFC 9110, 7.6.1 has a
 # proxy remove whatever is named, which is how they were smuggled out elsewhere).
-PROTECTED: Final = frozenset((b"host", b"content-length", b"authorization", b"cookie"))
+PROTECTED: Final = frozenset(
+    (b"host", b"content-length", b"authorization", b"x-api-key", b"cookie")
+)
 OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 
 

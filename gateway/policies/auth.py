@@ -7,10 +7,13 @@ client is told of a refusal is a challenge (RFC 9110, 11.6.1); why, in detail, i
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.errors import Forbidden, GatewayError, Unauthorized
 from gateway.exchange import Exchange, Policy, Principal, Response, Verdict
+
+
+AUTHORIZATION: Final = b"authorization"
 
 
 class Way(Protocol):
@@ -84,6 +87,10 @@ class Auth:
 
     def _let_in(self, exchange: Exchange, principal: Principal) -> None:
         exchange.principal = principal
+        if principal.kind == "api_key" and len(self._ways) > 1:
+            given = exchange.head.once.get(AUTHORIZATION, b"")
+            if given[:6].lower() == b"bearer":  # not looked at: nobody is to take it for good
+                exchange.withheld |= {AUTHORIZATION}
         if not self._scopes <= principal.scopes:
             self._failed("scope")
             self._refused(exchange, "a scope is missing")

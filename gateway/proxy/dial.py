@@ -26,7 +26,7 @@ from gateway.upstreams.target import Target
 
 # Connections that are being opened to a target at once. Each holds 7 KB until it is open, and while
 # others wait for their turn some that are open already may come back and serve them.
-OPENING: Final = 64
+OPENING: Final = 128
 NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the whole is timed here, queue and all
 DEFAULT: Final = aiohttp.connector._SSL_CONTEXT_VERIFIED
 
