@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ _COLUMNS = (
     "REWRITE",
     "TIMEOUT",
     "WEBSOCKET",
+    "POLICIES",
 )
 
 
@@ -191,7 +192,32 @@ def _row(settings: Settings, route: Route) -> tuple[str, ...]:
         (route.rewrite or "/") if route.strip_prefix else "-",
         f"{timeout:g} s",
         "yes" if route.websocket else "no",
+        ", ".join(_policies(settings, route)) or "-",
     )
+
+
+def _policies(settings: Settings, route: Route) -> Iterator[str]:
+    """In the order in which a request meets them, the limit by address before who asks."""
+    limit = route.rate_limit
+    of = "tier" if limit is None or limit.rate is None else str(limit.rate)
+    if (route.cors or settings.cors).origins:
+        yield "cors"
+    if route.access is not None:
+        yield "access"
+    if route.deprecated is not None:
+        yield "deprecated"
+    if limit is not None and limit.by == "ip":
+        yield f"limit {of}"
+    if route.auth != "none":
+        yield " ".join(("auth", route.auth, *route.scopes))
+    if limit is not None and limit.by != "ip":
+        yield f"limit {of}" if limit.by == "tier" else f"limit {of} by key"
+    if route.validation is not None:
+        yield "validate"
+    if route.compress is not None:
+        yield "compress"
+    if route.cache is not None:
+        yield "cache"
 
 
 def _counted(number: int, noun: str) -> str:

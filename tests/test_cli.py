@@ -22,17 +22,27 @@ routes:
   - {prefix: /, target_url: "http://127.0.0.1:8003", strip_prefix: true}
 """
 
+POLICIES = """
+cors: {origins: ["https://a.example"]}
+routes:
+  - {prefix: /a, target_url: "http://a", auth: any, scopes: [a, b], rate_limit: 60/minute,
+     access: {deny: [10.0.0.0/8]}, deprecated: {since: 2026-01-01, sunset: 2099-01-01},
+     compress: true, cache: true}
+  - {prefix: /b, target_url: "http://a", auth: api_key, rate_limit: {by: tier}}
+  - {prefix: /c, target_url: "http://a", auth: api_key, rate_limit: {rate: 5/hour, by: key}}
+"""
+
 TABLE = (
     "NAME        HOSTS          METHODS   MATCH            UPSTREAM -> TARGETS"
-    "                                                REWRITE  TIMEOUT  WEBSOCKET\n"
+    "                                                REWRITE  TIMEOUT  WEBSOCKET  POLICIES\n"
     "api-orders  *              *         /api/orders/*    "
-    "orders -> http://127.0.0.1:8001 (weight 2), http://127.0.0.1:8002  /v2      0.5 s    no\n"
+    "orders -> http://127.0.0.1:8001 (weight 2), http://127.0.0.1:8002  /v2      0.5 s    no         -\n"
     "up          *.example.com  GET, PUT  = /up            unix:///run/up.sock"
-    "                                                -        30 s     no\n"
+    "                                                -        30 s     no         -\n"
     "root        *              *         /*               http://127.0.0.1:8003"
-    "                                              /        30 s     no\n"
+    "                                              /        30 s     no         -\n"
     "service1    *              *         /api/service1/*  http://127.0.0.1:8004"
-    "                                              /api     30 s     yes\n"
+    "                                              /api     30 s     yes        -\n"
 )
 
 
@@ -85,6 +95,17 @@ def test_routes_are_an_aligned_table(tmp_path: Path) -> None:
     done = gateway(tmp_path, "routes", SERVICE1_URL="http://127.0.0.1:8004")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == TABLE
+
+
+def test_routes_name_their_policies_in_the_order_of_a_request(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(POLICIES)
+    done = gateway(tmp_path, "routes")
+    assert [line.rpartition("  ")[2] for line in done.stdout.splitlines()] == [
+        "POLICIES",
+        "cors, access, deprecated, limit 60/minute, auth any a b, compress, cache",
+        "cors, auth api_key, limit tier",
+        "cors, auth api_key, limit 5/hour by key",
+    ]
 
 
 @pytest.mark.parametrize("command", ["serve", "routes"])
