@@ -79,11 +79,11 @@ class Keyring:
 
     async def revoke(self, name: str) -> None:
         """For good; a key that it was done to before stays as it is. Raises `NoSuchKeyError`."""
-        if not await self._keys.revoke(name, self.now):
+        if not ID.fullmatch(name) or not await self._keys.revoke(name, self.now):
             raise NoSuchKeyError
 
     async def _named(self, name: str) -> ApiKey:
-        found = await self._keys.named(name)
+        found = await self._keys.named(name) if ID.fullmatch(name) else None
         if found is None:
             raise NoSuchKeyError
         return found

@@ -66,26 +66,10 @@ class Flight:
     """The outlet of an errand."""
 
     __slots__ = (
-        "_answer",
-        "_asked_at",
-        "_blocked",
-        "_errand",
-        "_fields",
-        "_keeper",
-        "_kept",
-        "_names",
-        "_over",
-        "_receivers",
-        "_size",
-        "_terms",
-        "_whole",
-        "asker",
-        "key",
-        "name",
-        "reason",
-        "stamp",
-        "stored",
-    )
+        "_answer", "_asked_at", "_blocked", "_errand", "_fields", "_keeper", "_kept", "_names",
+        "_over", "_receivers", "_size", "_terms", "_whole",
+        "asker", "key", "name", "reason", "stamp", "stored",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -203,7 +187,7 @@ class Flight:
         self._terms = None
         if self._whole and head.status < 500 and self.asker.head.method == b"GET":
             self._keeper.unshared(self.name)
-        others, self._receivers = self._receivers[1:], self._receivers[:1]
+        others = self._others()
         for receiver in list(self._receivers):
             self._hand_out(receiver, head)
         for receiver in others:
@@ -211,6 +195,12 @@ class Flight:
         if not self._receivers:
             self._give_up()
         self._look_for_full()
+
+    def _others(self) -> list[Receiver]:
+        """Those who did not ask first, off the list: who did may have left before them."""
+        asker, all_of_them = self.asker, self._receivers
+        self._receivers = [each for each in all_of_them if each.exchange is asker]
+        return [each for each in all_of_them if each.exchange is not asker]
 
     def _send_off(self, receiver: Receiver) -> None:
         receiver.exchange.client.sink = None
@@ -227,13 +217,20 @@ class Flight:
             if not freshening.confirms(self._fields, stored.etag):
                 self._start_over()
                 return True
+            others: list[Receiver] = []
+            if not keeper.cookies:
+                head, cookies = renewal.parted(head)
+                self.asker.lines = (*self.asker.lines, *cookies)
             again, found = renewal.renewed(stored, head, ttl=keeper.ttl, asked_at=self._asked_at)
             names = varies(fields_of(again.lines))
             if found is None or names is None:
                 keeper.forget(self.key)
+                others = self._others()
             else:
                 keeper.keep(self, again, names)
             self._serve_all(again, "revalidated", 304)
+            for receiver in others:
+                self._send_off(receiver)
             return True
         failed = head.status in renewal.FAILURES
         if failed and renewal.may_stand_in(stored, wishes_of(self.asker.head), time(), None):
@@ -263,10 +260,10 @@ class Flight:
                 receiver.outlet.flush()
 
     def _inform(self) -> None:
-        """Pass on interim answers to all who understand them."""
+        """Pass on interim answers to who asked: whose the final one is, is not known yet."""
         told = self._errand.client.out
         for receiver in self._receivers if told else ():
-            if receiver.exchange.head.minor:
+            if receiver.exchange is self.asker and receiver.exchange.head.minor:
                 receiver.exchange.client.out += told
                 receiver.exchange.client.flush()
         told.clear()

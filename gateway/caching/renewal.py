@@ -12,10 +12,12 @@ from gateway.caching.freshness import Terms, terms
 from gateway.caching.stored import Stored, kept
 from gateway.caching.wishes import Wishes
 from gateway.exchange import Answer
+from gateway.http1.fields import name_of, without
 
 FAILURES: Final = frozenset((500, 502, 503, 504))
 """What `stale-if-error` is for (RFC 5861, 4)."""
 
+COOKIE: Final = b"set-cookie"
 USELESS: Final = Terms(0, 0, asks=True, strict=True)
 
 
@@ -45,6 +47,12 @@ def renewed(
     lines = kept(lines, len(stored.body), stored.status, use, missing())
     again = Stored(stored.status, stored.first, lines, stored.body, born=now - use.age, terms=use)
     return again, found
+
+
+def parted(head: Answer) -> tuple[Answer, list[bytes]]:
+    """A 304 without the cookies that it sets, and these: they are for who asked."""
+    cookies = [line for line in head.lines if name_of(line) == COOKIE]
+    return Answer(head.status, without(head.lines, (COOKIE,))), cookies
 
 
 def may_stand_in(stored: Stored, wishes: Wishes, now: float, disconnected: float | None) -> bool:

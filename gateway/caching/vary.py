@@ -29,6 +29,7 @@ def varies(fields: Fields) -> tuple[bytes, ...] | None:
     names = {
         name for value in values for part in value.lower().split(b",") if (name := part.strip())
     }
+    names = {name.replace(b"_", b"-") for name in names}
     return None if names & EACH_ITS_OWN else tuple(sorted(names - IN_THE_KEY))
 
 
@@ -40,7 +41,7 @@ def selecting(names: Sequence[bytes], lines: Iterable[bytes]) -> bytes:
     """
     said: dict[bytes, list[bytes]] = {}
     for line in lines:
-        name = name_of(line)
+        name = name_of(line).replace(b"_", b"-")  # to a WSGI origin, one is as good as the other
         if name in names:
             said.setdefault(name, []).append(value_of(line))
     parts = []
@@ -77,12 +78,12 @@ class Asking(Protocol):
 
 
 class Heading(Protocol):
-    received: list[bytes]
+    lines: list[bytes]
 
 
 def sent_up(exchange: Asking) -> Sequence[bytes]:
-    """The header lines that an origin chooses by: those of policies are not the client's."""
-    lines = exchange.head.received
+    """The header lines that an origin chooses by: those that stop here are none of them."""
+    lines = exchange.head.lines
     if not (exchange.upward or exchange.withheld):
         return lines
     kept = (line for line in lines if name_of(line).replace(b"_", b"-") not in exchange.withheld)

@@ -48,7 +48,19 @@ class Wishes:
 
 
 PLAIN: Final = Wishes()
-ASKING: Final = HANDED_ON | TAKEN | {b"cache-control", b"authorization"}
+KEYED: Final = Wishes(authorised=True)  # by a key, which says nothing of how to answer
+OVERRIDES: Final = frozenset(
+    (
+        b"x-http-method-override",
+        b"x-http-method",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-rewrite-url",
+    )
+)
+"""An origin that heeds one answers another request than the one that is seen here."""
+
+ASKING: Final = HANDED_ON | TAKEN | OVERRIDES | {b"cache-control", b"authorization"}
 
 
 class Asks(Protocol):
@@ -69,8 +81,9 @@ def wishes_of(head: Asks) -> Wishes:
 def read(lines: Sequence[bytes]) -> Wishes:
     """The wishes in a request's header lines."""
     fields = fields_of(lines)
-    if ASKING.isdisjoint(fields):
-        return PLAIN
+    names = {name.replace(b"_", b"-") for name in fields}  # some origins do not tell them apart
+    if ASKING.isdisjoint(names):
+        return KEYED if b"x-api-key" in names else PLAIN
     found = directives(fields.get(b"cache-control", ()))
 
     def first(name: bytes) -> bytes | None:
@@ -83,14 +96,14 @@ def read(lines: Sequence[bytes]) -> Wishes:
         max_stale = LONGEST if value is None else delta(value)  # alone it means any age
     return Wishes(
         plain=False,
-        no_store=b"no-store" in found,
+        no_store=b"no-store" in found or not OVERRIDES.isdisjoint(names),
         no_cache=b"no-cache" in found,
         only_if_cached=b"only-if-cached" in found,
         max_age=seconds(found, b"max-age"),
         max_stale=max_stale,
         min_fresh=seconds(found, b"min-fresh") or 0,
         stale_if_error=seconds(found, b"stale-if-error"),
-        authorised=b"authorization" in fields,
+        authorised=not names.isdisjoint((b"authorization", b"x-api-key")),
         handed_on=not HANDED_ON.isdisjoint(fields),
         none_match=first(b"if-none-match"),
         modified_since=first(b"if-modified-since"),

@@ -31,9 +31,11 @@ class Wanted:
 
     def __call__(self, key: bytes) -> bool:
         target = key.partition(b"\n")[0]  # behind it, a variant is told
+        scheme, mark, rest = target.partition(b"://")
+        host, slash, rest = rest.partition(b"/")
+        host = host.partition(b"<")[0]  # behind it, what a proxy said of the target
         if self.kind == "key":
-            return target == self.text
-        host, slash, rest = target.partition(b"://")[2].partition(b"/")
+            return b"".join((scheme, mark, host, slash, rest)) == self.text
         if self.host and host != self.host:
             return False
         path = slash + rest

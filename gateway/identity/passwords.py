@@ -39,10 +39,12 @@ class Passwords:
         self._most = at_once * (1 + LINE)
         self._executor = ThreadPoolExecutor(at_once, thread_name_prefix="passwords")
         self._wanted = 0
+        self._closed = False
         self._nobody = dummy(self._hasher)
 
     def close(self) -> None:
         """Let those who wait have their answers, and take no more."""
+        self._closed = True
         self._executor.shutdown(wait=False)
 
     async def matches(self, stored: str | None, given: str) -> bool:
@@ -57,7 +59,7 @@ class Passwords:
         return stored is not None
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
-        if self._wanted >= self._most:
+        if self._closed or self._wanted >= self._most:
             raise Busy
         self._wanted += 1
         future = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)

@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 from gateway.errors import Forbidden, GatewayError, Unauthorized
 from gateway.exchange import Exchange, Policy, Principal, Response, Verdict
 
-
 AUTHORIZATION: Final = b"authorization"
 
 

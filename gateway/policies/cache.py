@@ -12,7 +12,9 @@ be shared (RFC 9111, 3.5), nor one that sets a cookie, unless the route says tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import re
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from hashlib import blake2b
 from time import monotonic, time
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -28,6 +30,8 @@ from gateway.caching.wishes import Wishes, wishes_of
 from gateway.delivery import Delivery
 from gateway.errors import ClientError, GatewayError
 from gateway.exchange import Answer, Endpoint, Exchange, Head, Outlet, Piece
+from gateway.http1.fields import name_of, value_of
+from gateway.http1.request import RequestHead
 from gateway.waiting import Waiting
 
 READING: Final = frozenset((b"GET", b"HEAD"))
@@ -36,6 +40,9 @@ UNSHARED: Final = 30.0
 """s for which nobody waits for another's answer, once an answer was not for sharing."""
 
 MOST_UNSHARED: Final = 4096  # keys; beyond that all are forgotten
+
+SCHEMES: Final = (b"http", b"https")
+OF_THE_TARGET: Final = re.compile(rb"(?i)\b(?:host|proto)[ \t]*=[^,;]*")  # in Forwarded (RFC 7239)
 
 RESULTS: Final = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
 
@@ -255,14 +262,34 @@ class Witness:
 
 
 def key_for(exchange: Exchange) -> bytes:
-    """The key of a request's target. What a trusted proxy says of it counts, too."""
-    head, peer = exchange.head, exchange.client.peer
+    """The key of a request's target. What a trusted proxy says of it counts, too.
+
+    `<` and `>` are in no host's name.
+    """
+    peer = exchange.client.peer
     scheme, host = peer.scheme, exchange.host
+    if host is None:  # who names none is not who names an empty one: the origin hears its own
+        host = b"<>"
     if peer.trusted:
-        scheme = (head.forwarded_proto or scheme).lower()
-        if head.forwarded_host is not None:
-            host = b"%b(%b)" % (host or b"", head.forwarded_host)
+        scheme = exchange.head.forwarded_proto or scheme
+        said = b"\n".join(said_of_target(exchange.head))
+        if scheme not in SCHEMES:
+            said, scheme = b"%b\n%b" % (said, scheme), peer.scheme
+        if said:
+            host = b"%b<%b>" % (host, blake2b(said, digest_size=16).hexdigest().encode())
     return key_of(scheme, host, exchange.path, exchange.query)
+
+
+def said_of_target(head: RequestHead) -> Iterator[bytes]:
+    """What an origin might make links of. Who asked is told beside it, and is no part of it."""
+    if head.forwarded_host is not None:
+        yield head.forwarded_host
+    for line in head.forwarded or ():
+        name, value = name_of(line), value_of(line)
+        if name == b"forwarded":
+            yield from OF_THE_TARGET.findall(value)
+        elif name != b"x-real-ip":
+            yield b"%b: %b" % (name, value)
 
 
 def changed(exchange: Exchange, lines: Sequence[bytes]) -> set[bytes]:
