@@ -45,6 +45,9 @@ if TYPE_CHECKING:  # imported when a setting asks for them
 CODERS: Final = 2  # threads that compress: more of them would take the event loop's own time
 
 
+KINDS: Final = ("token", "api_key", "jwt")  # of what a principal brought
+
+
 class Edge:
     """What a worker's policies share, and the maker of policies."""
 
@@ -190,12 +193,13 @@ class Edge:
 
     def guard(self, way: str, scopes: frozenset[str], strangers: Policy | None = None) -> Auth:
         """Lets in who brings what `auth` stands for, with all of the scopes."""
+        cells = {kind: self._metrics.auth_accepted.child(kind) for kind in KINDS}
         return Auth(
             list(self._ways(way)),
             scopes,
             failed=self._failed,
             refused=self._not_let_in,
-            accepted=self._let_in,
+            accepted=lambda kind: cells[kind].inc(),
             strangers=strangers,
         )
 
@@ -227,9 +231,6 @@ class Edge:
         stores, routes = self._settings.stores, self._settings.routes
         named = stores.postgres is not None or stores.sqlite is not None
         return named or any(route.auth in ("api_key", "any") for route in routes)
-
-    def _let_in(self, kind: str) -> None:
-        self._metrics.auth_accepted.child(kind).inc()
 
     def _not_let_in(self, exchange: Exchange, why: str) -> None:
         route = exchange.route
