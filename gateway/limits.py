@@ -21,6 +21,8 @@ from gateway.units import Rate
 NANOSECONDS = 10**9
 MICROSECONDS = 10**6
 
+_made = tuple.__new__
+
 
 def take(ahead: int, rate: Rate, cost: int) -> tuple[int, Decision]:
     """How far a key is ahead after `cost` requests, and what is to be said of them.
@@ -49,10 +51,6 @@ def decision(
     interval = rate.nanoseconds * ticks // NANOSECONDS
     left = rate.burst * interval - ahead
     second = rate.count * ticks
-    return Decision(
-        allowed,
-        rate.burst,
-        left // interval,
-        -(-ahead // second),
-        0 if allowed else -((left - cost * interval) // second),
-    )
+    wait = 0 if allowed else -((left - cost * interval) // second)
+    # Past the named tuple's own maker, which is Python: one is made for each request.
+    return _made(Decision, (allowed, rate.burst, left // interval, -(-ahead // second), wait))

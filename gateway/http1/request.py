@@ -149,6 +149,7 @@ class RequestHead:
     forwarded_host: bytes | None = None
     forwarded: list[bytes] | None = None
     once: Mapping[bytes, bytes] = MappingProxyType({})  # values of fields that may stand once
+    digest: bytes | None = None  # of its API key, as `gateway.policies.api_key` worked it out
     origin: bytes | None = None  # as `gateway.policies.cors` found it
     text = b""  # the lines that pass, each with its line end
     wishes: object = None  # what a cache has read in it, for when the client repeats it
