@@ -120,7 +120,7 @@ async def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
 async def test_who_was_queued_for_a_stopped_worker_is_served_by_its_successor(
     tmp_path: Path,
 ) -> None:
-    async with pair(tmp_path, worker_timeout=2.5) as gateway:
+    async with pair(tmp_path, worker_timeout=5) as gateway:
         hung = workers_of(gateway)[0]
         os.kill(hung, signal.SIGSTOP)
         clients = [await gateway.send(request("GET", "/api/x")) for _ in range(16)]
