@@ -8,7 +8,9 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from gateway.endpoints.asyncapi import AsyncApi
 from gateway.endpoints.cache import CachePurge
+from gateway.endpoints.events import Events
 from gateway.endpoints.health import Health
 from gateway.endpoints.keys import ManagedKeys
 from gateway.endpoints.metrics import Scrape
@@ -56,10 +58,13 @@ def table(
     keeps_keys: Callable[[], bool],
     purge: CachePurge,
     caches: Callable[[], bool],
+    described: AsyncApi,
+    events: Events,
+    lives: Callable[[], bool],
 ) -> tuple[Own, ...]:
     """`sign_in` gives what answers where users can sign in; `keeps_keys` says if there are keys.
 
-    `caches` says if a route is cached.
+    `caches` says if a route is cached, `lives` if there are live updates.
     """
 
     def there() -> bool:
@@ -107,5 +112,7 @@ def table(
         Own("gateway.keys_create", "POST", KEYS, keys.create, keeps_keys, ADMIN),
         Own("gateway.keys_rotate", "POST", f"{KEYS}/rotate", keys.rotate, keeps_keys, ADMIN),
         Own("gateway.cache_purge", "POST", "/api/gateway/cache/purge", purge.answer, caches, ADMIN),
+        Own("gateway.asyncapi", "GET", "/api/asyncapi.json", described.answer, lives),
+        Own("gateway.events", "POST", "/api/gateway/events", events.answer, lives, ADMIN),
         Own("gateway.keys_revoke", "POST", f"{KEYS}/revoke", keys.revoke, keeps_keys, ADMIN),
     )

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway import __version__, api, headers
 from gateway.config import Settings
-from gateway.config.model import Stores as StoreSettings
 from gateway.edge import Edge
+from gateway.endpoints.asyncapi import AsyncApi
 from gateway.endpoints.cache import CachePurge
-from gateway.endpoints.health import Health, Store
+from gateway.endpoints.events import Events
+from gateway.endpoints.health import Health
 from gateway.endpoints.keys import ManagedKeys
 from gateway.endpoints.metrics import Scrape
 from gateway.endpoints.status import Status
@@ -29,12 +28,11 @@ from gateway.exchange import Exchange, Route
 from gateway.front import Front, Limits
 from gateway.generation import Behind, Dialing, Generation
 from gateway.http1.fields import HeadLimits
+from gateway.live import Live
 from gateway.local import Application, Handler
 from gateway.pipeline import Pipeline, error_body
 from gateway.shared import Shared
-from gateway.standby import Standby
-from gateway.stores import Database, Limiter, Unwatched, Watch
-from gateway.stores.shared import SharedLimiter
+from gateway.storage import Storage
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.events import EventLog, capture_logging
 from gateway.telemetry.exposition import Exposition
@@ -42,10 +40,7 @@ from gateway.telemetry.instruments import Registry
 from gateway.telemetry.metrics import NO_ROUTE, Metrics
 from gateway.telemetry.output import LineWriter
 from gateway.telemetry.requests import RouteMetrics
-from gateway.telemetry.standing import Standing
 
-EMBEDDED: Final = Path("gateway.db")
-"""The database where none is configured, in the working directory."""
 MOST_TOLD: Final = 1000  # balancers that the log complains of, until they are well
 
 
@@ -55,7 +50,7 @@ class Gateway:
     def __init__(self, settings: Settings, shared: Shared, slot: int) -> None:
         self.settings = settings
         self._shared = shared
-        self._standby: Standby | None = None
+        self._slot = slot
         regions = shared.regions
         self.registry = Registry(regions[slot], regions, self._metrics_full)
         self.metrics = Metrics(self.registry)
@@ -67,8 +62,6 @@ class Gateway:
         self._edge = Edge(settings, metrics=self.metrics, log=self.log, shared=shared)
         self._retired: list[Behind] = []
         self._unannounced: set[str] = set()  # balancers whose last PROXY header was none
-        self._stores: list[Any] = []
-        self._embedded: Database | None = None
 
     def _metrics_full(self) -> None:
         self.log.warning("metrics_full", problem="no room for further label combinations")
@@ -80,13 +73,17 @@ class Gateway:
         capture_logging(self.log)
         settings = self.settings
         self._dialing = Dialing()
-        self._stores = open_stores(settings.stores, self._standing)
-        self._edge.limiter = self._limiter()
-        self._edge.redis = self._store("redis")
-        self._edge.database = self._database
+        self._storage = Storage(
+            settings, self._shared, self._slot, metrics=self.metrics, log=self.log
+        )
+        self._edge.limiter = self._storage.limiter()
+        self._edge.redis = self._storage.named("redis")
+        self._edge.database = self._storage.database
         self._edge.session = self._dialing.session
         self._edge.exchange_of = exchange_of
         await self._edge.open()
+        self._live = Live(self._edge, self._storage.bus, metrics=self.metrics, log=self.log)
+        await self._live.obey(settings.realtime)
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
         await self._runner.setup()
@@ -99,37 +96,6 @@ class Gateway:
             self._pipeline(self.generation),
             limits_of(settings),
         )
-
-    def _standing(self, store: str) -> Standing:
-        return Standing(store, self.metrics, self.log)
-
-    def _store(self, name: str) -> Any:
-        return next((store for store in self._stores if store.name == name), None)
-
-    def _database(self) -> Database:
-        """The one that is configured, PostgreSQL before SQLite, else a file of our own."""
-        for name in ("postgres", "sqlite"):
-            found: Database | None = self._store(name)
-            if found is not None:
-                return found
-        if self._embedded is None:
-            self._embedded = open_database(StoreSettings(), self._standing)
-        return self._embedded
-
-    def _limiter(self) -> Limiter:
-        """Counters that all hosts share where there is a Redis, else this host's."""
-        host = SharedLimiter(
-            self._shared.counters,
-            alone=self._shared.alone,
-            displaced=self.metrics.limits_displaced.child().inc,
-        )
-        redis = self._store("redis")
-        if redis is None:
-            return host
-        from gateway.stores.redis import RedisLimiter
-
-        self._standby = Standby(RedisLimiter(redis), host, self.metrics.limits_fallback.child().inc)
-        return self._standby
 
     def _own_routes(self, settings: Settings) -> list[Route]:
         return [
@@ -147,14 +113,14 @@ class Gateway:
             )
             for own in self._table
             if own.there()
-        ]
+        ] + self._live.routes()
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._answer_errors], client_max_size=0)
         application.on_response_prepare.append(self._prepare)
         self._table = api.table(
-            Health(__version__, lambda: self._stores, lambda: not self.front.draining),
-            Status(__version__, self._services),
+            Health(__version__, lambda: self._storage.configured, lambda: not self.front.draining),
+            Status(__version__, self._services, self._live.status),
             Scrape(Exposition(self.registry), self.refresh),
             self._edge.sign_in,
             ManagedKeys(
@@ -166,6 +132,9 @@ class Gateway:
             self._edge.keeps_keys,
             CachePurge(lambda wanted: self._edge.shelves().purge(wanted)),
             self._edge.caches,
+            AsyncApi(self._live.document, exchange_of),
+            Events(self._live.publish),
+            self._live.there,
         )
         for own in self._table:
             application.router.add_route(own.method, own.path, own.handler)
@@ -213,10 +182,12 @@ class Gateway:
         """Put other settings to work. What was bound at the start stays as it is."""
         before = self.generation
         self._edge.apply(settings)
+        await self._live.obey(settings.realtime)
         try:
             after = self._generate(settings, before)
         except BaseException:
             self._edge.apply(before.settings)
+            await self._live.obey(before.settings.realtime)
             await self._edge.settle()
             raise
         self.generation = after
@@ -281,6 +252,7 @@ class Gateway:
         self.refresh()
 
     def refresh(self) -> None:
+        self._live.refresh()
         self.metrics.open_connections.child().set(len(self.front.connections))
         gauge = self.metrics.upstream_connections
         for name, behind in self.generation.behind.items():
@@ -310,6 +282,7 @@ class Gateway:
 
     async def close(self) -> None:
         self.front.cancel()
+        self._live.close()
         for behind in (*self.generation.behind.values(), *self._retired):
             behind.close()
         await asyncio.gather(
@@ -318,11 +291,8 @@ class Gateway:
         )
         await self._runner.cleanup()
         await self._edge.close()
-        if self._standby is not None:
-            await self._standby.close()
         await self._dialing.close()
-        for store in (*self._stores, *filter(None, (self._embedded,))):
-            await store.close()
+        await self._storage.close()
         await asyncio.sleep(0)  # for transports that were closed to say so
         self._writer.close()
 
@@ -353,41 +323,6 @@ def exchange_of(request: web.Request) -> Exchange:
     handler = request.protocol
     assert isinstance(handler, Handler)
     return handler.local.exchange
-
-
-def open_database(
-    settings: StoreSettings, watch: Callable[[str], Watch] = lambda store: Unwatched()
-) -> Database:
-    """Where keys and users are, for a command or for a gateway without stores."""
-    if settings.postgres is not None:
-        from gateway.stores.postgres import Postgres
-
-        return Postgres(settings.postgres.get_secret_value(), watch("postgres"))
-    from gateway.stores.sqlite import Sqlite
-
-    return Sqlite(settings.sqlite or EMBEDDED, watch("sqlite"))
-
-
-def open_stores(settings: StoreSettings, standing: Callable[[str], Standing]) -> list[Store]:
-    """Those that are configured; a client library is imported when it is needed."""
-    stores: list[Store] = []
-    if settings.redis is not None:
-        from gateway.stores.redis import Redis
-
-        stores.append(Redis(settings.redis.get_secret_value(), standing("redis")))
-    if settings.postgres is not None:
-        from gateway.stores.postgres import Postgres
-
-        stores.append(Postgres(settings.postgres.get_secret_value(), standing("postgres")))
-    if settings.nats is not None:
-        from gateway.stores.nats import Nats
-
-        stores.append(Nats(settings.nats.get_secret_value()))
-    if settings.sqlite is not None:
-        from gateway.stores.sqlite import Sqlite
-
-        stores.append(Sqlite(settings.sqlite, standing("sqlite")))
-    return stores
 
 
 def trace(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.config import Settings
 from gateway.config.edges import Cors as CorsSettings
 from gateway.config.model import Route as RouteSettings
+from gateway.config.realtime import Realtime
 from gateway.exchange import Endpoint, Exchange, Policy, Route
 from gateway.keyring import Keyring
 from gateway.policies import cors, ratelimit, sunset
@@ -139,6 +140,11 @@ class Edge:
         route.policies = tuple(self._own_policies(route, scopes))
         return route
 
+    def put_on_live(self, route: Route, settings: Realtime) -> Route:
+        """The way to live updates with its policies."""
+        route.policies = tuple(self._live_policies(route, settings))
+        return route
+
     def unrouted(self) -> tuple[Policy, ...]:
         """What an error carries where no route matched."""
         rule = rule_of(self._settings.cors)
@@ -163,6 +169,11 @@ class Edge:
         yield from self._cors(route, self._settings.cors)
         if scopes:
             yield self.guard("any", scopes)
+
+    def _live_policies(self, route: Route, settings: Realtime) -> Iterator[Policy]:
+        yield from self._cors(route, self._settings.cors)
+        if settings.way != "none":
+            yield self.guard(settings.way, frozenset(settings.scopes))
 
     def _cors(self, route: Route, settings: CorsSettings) -> Iterator[Policy]:
         rule = rule_of(settings, route.methods)
@@ -230,7 +241,9 @@ class Edge:
         """Whether there are API keys: somebody asks for them, or a database is named for them."""
         stores, routes = self._settings.stores, self._settings.routes
         named = stores.postgres is not None or stores.sqlite is not None
-        return named or any(route.auth in ("api_key", "any") for route in routes)
+        live = self._settings.realtime
+        ways = [route.auth for route in routes] + [live.way for live in (live,) if live is not None]
+        return named or any(way in ("api_key", "any") for way in ways)
 
     def _not_let_in(self, exchange: Exchange, why: str) -> None:
         route = exchange.route

@@ -184,7 +184,7 @@ class Worker:
 def bounds(settings: Settings) -> tuple[int, int, Networks, Networks]:
     """How many connections there may be, in all and by address, whom to trust and who announces."""
     limits = settings.limits
-    most = limits.connections or room_for_connections()
+    most = limits.connections or room_for_connections(live=settings.realtime is not None)
     most_of_one = limits.connections_per_address
     return most, most_of_one, settings.trusted_proxies, settings.proxy_protocol
 
@@ -197,9 +197,13 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def room_for_connections() -> int:
-    """Clients that the process's descriptors allow, each with an upstream's connection."""
+def room_for_connections(live: bool = False) -> int:
+    """Clients that the process's descriptors allow, each with an upstream's connection.
+
+    With `live` updates most have none: a quarter is kept for those that do.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 1 << 20
-    return max(16, (soft - RESERVED_FILES) // 2)
+    room = soft - RESERVED_FILES
+    return max(16, room * 3 // 4 if live else room // 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.stores import shared as counting
 from gateway.stores import shared_cache as caching
 from gateway.stores.shared import Counters
+from gateway.stores.shared_bus import SharedLog
 from gateway.telemetry import memory
 from gateway.telemetry.memory import Region
 
@@ -16,12 +17,14 @@ from gateway.telemetry.memory import Region
 class Shared:
     """`regions` holds a region for each worker slot and, last, one for the parent.
 
-    `counters` are what rate limits count with, `answers` is what the cache keeps.
+    `counters` are what rate limits count with, `answers` is what the cache keeps, `events` is the
+    log of the bus that is built in.
     """
 
     regions: Sequence[Region]
     counters: Counters
     answers: caching.Memory
+    events: SharedLog
 
     @property
     def alone(self) -> bool:
@@ -34,4 +37,9 @@ def allocate(slots: int, counters: int = counting.ENTRIES, answers: int = cachin
 
     Raises OSError when there is no memory for it.
     """
-    return Shared(memory.allocate(slots), counting.allocate(counters), caching.Memory(answers))
+    return Shared(
+        memory.allocate(slots),
+        counting.allocate(counters),
+        caching.Memory(answers),
+        SharedLog(slots),
+    )

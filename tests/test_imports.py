@@ -25,9 +25,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"workers"}),
     frozenset({"server"}),
     frozenset({"app"}),
-    frozenset({"generation"}),
+    frozenset({"generation", "live"}),
     frozenset({"edge"}),
-    frozenset({"identities"}),
+    frozenset({"identities", "storage"}),
     frozenset(
         {
             "api",
@@ -52,7 +52,16 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"caching.flight"}),
     frozenset({"caching.serving", "caching.receiver"}),
     frozenset({"delivery", "waiting"}),
-    frozenset({"routing", "upstreams", "telemetry", "stores.shared", "stores.shared_cache"}),
+    frozenset(
+        {
+            "routing",
+            "upstreams",
+            "telemetry",
+            "stores.shared",
+            "stores.shared_cache",
+            "stores.shared_bus",
+        }
+    ),
     frozenset({"identity", "keyring"}),
     frozenset({"limits", "caching"}),
     frozenset({"front", "exchange", "headers", "http1", "openapi", "stores", "config"}),
@@ -66,7 +75,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 LEAF_FILES = frozenset({"policies", "endpoints"})
 LEAF_FOLDERS = frozenset({"realtime"})
 ADAPTERS = frozenset(f"stores.{name}" for name in ("memory", "sqlite", "redis", "postgres", "nats"))
-COMPOSITION_ROOT = "app"
+COMPOSITION_ROOT = "storage"
 # What a library is to us lives in one module: the one named, or whichever it is.
 LIBRARIES: Mapping[str, str | None] = {
     "redis": "stores.redis",
@@ -269,11 +278,11 @@ BROKEN = {
     ),
     "adapter_outside_the_root": (
         {"pipeline": "from gateway.stores import redis", "stores": "", "stores.redis": ""},
-        "gateway.pipeline: imports gateway.stores.redis; only gateway.app may",
+        "gateway.pipeline: imports gateway.stores.redis; only gateway.storage may",
     ),
     "adapter_from_below": (
         {"server": "import gateway.stores.sqlite", "stores.sqlite": ""},
-        "gateway.server: imports gateway.stores.sqlite; only gateway.app may",
+        "gateway.server: imports gateway.stores.sqlite; only gateway.storage may",
     ),
     "cycle": (
         {"server": "import gateway.server.a", "server.a": "import gateway.server"},
@@ -331,7 +340,7 @@ SOUND = {
         "endpoints": "",
     },
     "root_imports_adapters": {
-        "app": "from gateway.stores.redis import Limiter",
+        "storage": "from gateway.stores.redis import Limiter",
         "stores.redis": "import redis",
     },
     "adapter_imports_its_protocols": {

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway import units
-from gateway.app import open_database
 from gateway.config import Settings
 from gateway.keyring import Keyring, NoSuchKeyError, NotActiveError
+from gateway.storage import open_database
 from gateway.stores.keys import ApiKey, Keys
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import time
 from typing import TypeVar
 
-from gateway.app import open_database
 from gateway.config import Settings
 from gateway.identity import directory
+from gateway.storage import open_database
 from gateway.stores.users import Users
 
 T = TypeVar("T")

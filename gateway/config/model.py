@@ -45,6 +45,7 @@ from gateway.config.kinds import (
 )
 from gateway.config.problems import FlawError
 from gateway.config.ratelimits import TIERS, Tiers
+from gateway.config.realtime import OptionalRealtime, Realtime
 from gateway.config.routes import Route, flaws_among, flaws_of, names_made_unique
 from gateway.config.upstreams import (
     CircuitBreaker,
@@ -200,6 +201,9 @@ class Settings(Table):
     auth: Auth = Field(Auth(), description="who may ask")
     stores: Stores = Field(Stores(), description="where state is kept")
     cache: CacheStore = Field(CacheStore(), description="where the routes' caches keep answers")
+    realtime: OptionalRealtime = Field(
+        None, description="`true`, or a table of how; no live updates if left out"
+    )
     upstreams: Mapping[Name, Upstream] = Field({}, description="services, by name")
     routes: tuple[Route, ...] = Field((), description="which requests go to which service")
 
@@ -215,6 +219,14 @@ class Settings(Table):
     def _signed(cls, value: Auth, info: ValidationInfo) -> Auth:
         if "secret_key" in info.data:
             value.check(info.data["secret_key"])
+        return value
+
+    @field_validator("realtime")
+    @classmethod
+    def _heard(cls, value: Realtime | None, info: ValidationInfo) -> Realtime | None:
+        known = info.data
+        if value is not None and {"environment", "auth", "stores"} <= known.keys():
+            value.check(known["environment"], known["auth"], known["stores"].nats is not None)
         return value
 
     @field_validator("routes")

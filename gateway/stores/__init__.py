@@ -103,3 +103,37 @@ class Database(Protocol):
     async def ping(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class Hearer(Protocol):
+    """Who is told of a subject's events. Called on the loop; an event's place is epoch and number.
+
+    Between two calls of `begin` numbers rise. An epoch is 1 to 32 letters and digits.
+    """
+
+    def begin(self, epoch: str, floor: int) -> None:
+        """Events are numbered in this epoch from here on.
+
+        Those up to `floor` cannot be had (any more): a gap, for who had not heard them.
+        """
+
+    def event(self, number: int, data: bytes) -> None:
+        """One event; numbers rise, with gaps where other subjects share the numbering."""
+
+
+class Bus(Protocol):
+    """Carries events to all who listen, in one order. Delivers at most once."""
+
+    name: str
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Tell everyone who listens. Raises StoreDown; ValueError for more than it can carry."""
+
+    async def listen(self, subject: str, hearer: Hearer, recent: int) -> None:
+        """From now on tell `hearer` of the subject's events; once for a subject.
+
+        First of up to `recent` old ones, where the bus keeps any. Returns once it listens or,
+        where its server is lost, at once: it goes on trying by itself.
+        """
+
+    async def close(self) -> None: ...

@@ -14,9 +14,7 @@ for what others did, and who was forgotten, one who had asked for little, may be
 Slots are reached by their hash alone, and Python's hash of bytes is keyed by a secret that is drawn
 when the parent starts and that forking hands on: nobody can choose keys that crowd one place.
 
-The table is cut into stripes with a lock each: a robust mutex (POSIX), which the kernel hands on
-when the process that holds it dies. Two calls take 0.6 µs; a lock on a byte range of a file, which
-the kernel takes back too, takes 1.9 µs, and gives up the interpreter's lock while others wait.
+The table is cut into stripes with a lock each, which outlives who holds it (`stores.mutexes`).
 What a death leaves half written is a time of another key at worst. One that is stopped in that
 microsecond holds up the others until it goes on, or is killed for its silence (`worker_timeout`).
 A process that is alone locks nothing.
@@ -24,7 +22,6 @@ A process that is alone locks nothing.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 from collections.abc import Callable
@@ -33,7 +30,7 @@ from time import monotonic_ns
 from typing import Final
 
 from gateway import limits
-from gateway.stores import Decision
+from gateway.stores import Decision, mutexes
 from gateway.units import Rate
 
 ENTRIES: Final = 1 << 18
@@ -45,16 +42,11 @@ STRIPES: Final = 64
 _ENTRY: Final = Struct("=qqQQ")  # hash, hash; time: whole nanoseconds, and parts of one by `count`
 _TIME: Final = Struct("=QQ")
 _ENTRY_BYTES: Final = 32
-_MUTEX_BYTES: Final = 64  # a cache line; the largest pthread_mutex_t of any Linux has 48
-_HEAD: Final = STRIPES * _MUTEX_BYTES
+_HEAD: Final = STRIPES * mutexes.BYTES
 _SECOND: Final = b"\x00second"  # makes another hash of the same key
-_PSHARED: Final = 1  # PTHREAD_PROCESS_SHARED, PTHREAD_MUTEX_ROBUST: pthread.h
-_ROBUST: Final = 1
 
-# PyDLL: the interpreter's lock is kept, for what happens under a mutex takes a microsecond.
-_libc: Final = ctypes.PyDLL(None)
-_lock: Final = _libc.pthread_mutex_lock
-_unlock: Final = _libc.pthread_mutex_unlock
+_lock: Final = mutexes.lock
+_unlock: Final = mutexes.unlock
 
 
 class Counters:
@@ -65,8 +57,7 @@ class Counters:
     def __init__(self, memory: mmap.mmap, entries: int) -> None:
         self.memory = memory
         self.entries = entries
-        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self.mutexes = [ctypes.c_void_p(base + at) for at in range(0, _HEAD, _MUTEX_BYTES)]
+        self.mutexes = mutexes.make(memory, STRIPES)
 
 
 def allocate(entries: int = ENTRIES) -> Counters:
@@ -75,17 +66,7 @@ def allocate(entries: int = ENTRIES) -> Counters:
     Raises OSError when it is not to be had. Pages that were never touched take no memory.
     """
     entries = 1 << max(entries - 1, STRIPES * PROBES - 1).bit_length()
-    counters = Counters(mmap.mmap(-1, _HEAD + entries * _ENTRY_BYTES), entries)
-    attributes = ctypes.create_string_buffer(64)
-    for error in (
-        _libc.pthread_mutexattr_init(attributes),
-        _libc.pthread_mutexattr_setpshared(attributes, _PSHARED),
-        _libc.pthread_mutexattr_setrobust(attributes, _ROBUST),
-        *(_libc.pthread_mutex_init(mutex, attributes) for mutex in counters.mutexes),
-    ):
-        if error:
-            raise OSError(error, "no mutex that processes can share")
-    return counters
+    return Counters(mmap.mmap(-1, _HEAD + entries * _ENTRY_BYTES), entries)
 
 
 def _ignore() -> None:
@@ -120,7 +101,7 @@ class SharedLimiter:
             return self._take(stripe, first, second, rate, cost)
         mutex = self._mutexes[stripe]
         if _lock(mutex) == errno.EOWNERDEAD:
-            _libc.pthread_mutex_consistent(mutex)
+            mutexes.restore(mutex)
         try:
             return self._take(stripe, first, second, rate, cost)
         finally:

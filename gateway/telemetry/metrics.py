@@ -132,6 +132,20 @@ class Metrics:
             "route",
         )  # fmt: skip
 
+        self.realtime_events = Counter(
+            registry, "gateway_realtime_events_total",
+            "Events from the bus: accepted, overrun, or why they are none.",
+            "result",
+        )  # fmt: skip
+        self.realtime_subscriptions = Gauge(
+            registry, "gateway_realtime_subscriptions",
+            "Subscriptions of live connections, one for each symbol of each.",
+        )  # fmt: skip
+        self.realtime_queued = Gauge(
+            registry, "gateway_realtime_queued",
+            "Updates that wait for a client.",
+        )  # fmt: skip
+
         self.open_connections = Gauge(
             registry, "gateway_open_connections",
             "Connections of clients.",

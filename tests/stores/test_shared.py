@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stores import shared
+from gateway.stores import mutexes, shared
 from gateway.stores.shared import PROBES, STRIPES, Counters, SharedLimiter, allocate
 from gateway.units import Rate
 
@@ -138,7 +138,7 @@ def test_no_mutex_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         def __getattr__(self, name: str) -> Callable[..., int]:
             return lambda *_: errno.ENOTSUP if name == "pthread_mutexattr_setrobust" else 0
 
-    monkeypatch.setattr(shared, "_libc", Libc())
+    monkeypatch.setattr(mutexes, "_libc", Libc())
     with pytest.raises(OSError, match="no mutex"):
         allocate(LEAST)
 

@@ -1,0 +1,155 @@
+"""The same updates as Server-Sent Events (HTML, 9.2), for clients that only listen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import token_hex
+from time import monotonic
+from typing import Final
+from urllib.parse import parse_qs
+
+from gateway.delivery import Delivery
+from gateway.errors import BadRequest
+from gateway.exchange import Answer, Exchange, Piece
+from gateway.http1.fields import CHUNKED
+from gateway.realtime import wire
+from gateway.realtime.hub import Hub, Member
+from gateway.realtime.wire import Offset, Refused, Update
+
+LINES: Final = [
+    b"Content-Type: text/event-stream",
+    b"Cache-Control: no-store",
+    b"X-Accel-Buffering: no",  # nginx, if there is one before us, is to pass events on at once
+]
+COMMENT: Final = b": ping\n\n"
+
+
+class Stream(Member):
+    """A client's end of the hub, over an answer that does not end."""
+
+    __slots__ = ("_client", "_delivery", "_hub", "_id", "_open", "_since")
+
+    def __init__(self, hub: Hub, exchange: Exchange) -> None:
+        super().__init__(hub, hub.limits.pace)
+        self.exchange = exchange
+        self._hub = hub
+        self._client = exchange.client
+        self._delivery = Delivery(exchange)
+        self._id = token_hex(8)
+        self._since = monotonic()
+        self._open = True
+
+    def open(self, symbols: tuple[str, ...], since: Offset | None) -> None:
+        hub, exchange = self._hub, self.exchange
+        self._client.sink = self
+        self._delivery.begin(Answer(200, LINES, CHUNKED))
+        hub.enter(self)
+        hub.log.info(
+            "stream_opened",
+            connection_id=self._id,
+            request_id=exchange.request_id.decode(),
+            client_ip=exchange.client_ip.decode(),
+            principal=None if exchange.principal is None else exchange.principal.id,
+        )
+        self._event("welcome", wire.message(type="welcome", connection_id=self._id))
+        hub.subscribe(self, symbols)
+        if since is not None:
+            hub.recover(self, list(symbols), since)
+
+    @property
+    def full(self) -> bool:
+        return self._client.full or not self._open
+
+    def write(self, update: Update) -> None:
+        self._send(update.event)
+
+    def tell(self, message: bytes) -> None:
+        if self._open:
+            self._event("notice", message)
+
+    def _event(self, kind: str, data: bytes) -> None:
+        self._send(wire.event(kind, data))
+
+    def _send(self, data: bytes) -> None:
+        self._delivery.write([data])
+        self._delivery.flush()
+
+    def ping(self) -> None:
+        """A comment: proxies on the way see that the answer goes on; a lost client is noticed."""
+        if not self._client.full:
+            self._send(COMMENT)
+        self._hub.pings.start(self)
+
+    def leave(self) -> None:
+        """End the answer: the client comes back, to another gateway, and says where it was."""
+        if self._open:
+            self._open = False
+            self._closed("going away")
+            self._delivery.end()
+
+    # --------------------------------------------------------------- what the connection says
+
+    def received(self, pieces: Sequence[Piece]) -> None:
+        """Nothing: there is no body."""
+
+    def ended(self) -> None:
+        """Nothing: there is no body."""
+
+    def blocked(self) -> None:
+        """`full` says so."""
+
+    def unblocked(self) -> None:
+        if self._open:
+            self.release()
+
+    def going_away(self) -> None:
+        self.leave()
+
+    def abandoned(self) -> None:
+        if self._open:
+            self._open = False
+            self._closed("left")
+
+    def _closed(self, reason: str) -> None:
+        self._hub.leave(self)
+        self._hub.log.info(
+            "stream_closed",
+            connection_id=self._id,
+            request_id=self.exchange.request_id.decode(),
+            reason=reason,
+            seconds=round(monotonic() - self._since, 3),
+            sent=self.sent,
+            dropped=self.dropped,
+        )
+
+
+class LiveStream:
+    """A route's endpoint: `?symbols=A,B`, and `Last-Event-ID` for who comes back."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def handle(self, exchange: Exchange) -> None:
+        limits = self._hub.limits
+        try:
+            symbols = wire.read_symbols(asked(exchange), limits.max_symbols, limits.wildcard)
+            since = since_of(exchange)
+        except Refused as refused:
+            raise BadRequest(refused.message, closes=False) from None
+        self._hub.admit(exchange)
+        Stream(self._hub, exchange).open(symbols, since)
+
+
+def asked(exchange: Exchange) -> list[str]:
+    """The symbols in the query, as a list or one by one."""
+    try:
+        query = parse_qs(exchange.query[1:].decode("ascii"), max_num_fields=200)
+    except ValueError:
+        return []
+    return [s for value in query.get("symbols", ()) for s in value.split(",") if s]
+
+
+def since_of(exchange: Exchange) -> Offset | None:
+    """Raises `Refused`. Browsers send the last `id` that they saw, if they saw one."""
+    values = [value for value in exchange.head.values(b"last-event-id") if value]
+    return wire.read_offset(values[-1].decode("latin-1")) if values else None
