@@ -1,9 +1,10 @@
 """The gateway with something to talk to: `gateway demo`.
 
-Two JSON services, one of them with two instances, and a WebSocket that echoes, all of them in
-one child process (`gateway.samples`). The child lives as long as a pipe that only this process
-holds open: it ends with it, however that happens, and takes the demo's folder along, in which
-there is a database with one API key.
+Two JSON services, one of them with two instances, a WebSocket that echoes, and a feed of
+predictions, all of them in one child process (`gateway.samples`). The child lives as long as a
+pipe that only this process holds open: it ends with it, however that happens, and takes the
+demo's folder along, in which there is a database with one API key. Predictions go over the bus
+that is built in: memory which both processes share.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,10 +27,12 @@ from typing import Final, NoReturn
 from gateway import authorities, workers
 from gateway.config import Settings, load
 from gateway.config.model import Stores
+from gateway.config.realtime import Realtime
 from gateway.shared import Shared
+from gateway.stores.shared_bus import SharedLog
 
 PACKAGE: Final = Path(__file__).parent
-SERVICES: Final = ("orders", "catalog-a", "catalog-b", "echo")
+SERVICES: Final = ("orders", "catalog-a", "catalog-b", "echo", "page")
 DATABASE: Final = "gateway.db"
 ORIGIN: Final = "https://shop.example.com"
 
@@ -55,6 +58,13 @@ gateway demo on {base}, until Ctrl-C. To try it, in another terminal:
 
   a WebSocket that says what it is told
     {websocket} {ws}/ws/echo
+
+  predictions as they come: a page for a browser, its two sources (to the second one, say
+  {{"action": "subscribe", "symbols": ["AAPL", "MSFT"]}}), and what programs can read of them
+    {base}/live
+    curl -N '{api}/stream/predictions?symbols=AAPL,MSFT'
+    {websocket} {ws}/ws/predictions
+    curl {api}/asyncapi.json
 
   the orders once more, for those who have a key: it is in the tier "free", 100 requests an hour;
   what a request has to look like, gateway/demo.json says
@@ -108,10 +118,14 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """URLs by the names in SERVICES, and the folder that lives as long as they do."""
+    """URLs by the names in SERVICES, and the folder that lives as long as they do.
+
+    `events` is where their predictions are.
+    """
 
     urls: Mapping[str, str]
     folder: Path
+    events: SharedLog
 
 
 def over_samples(base: Settings, samples: Samples) -> Settings:
@@ -135,11 +149,13 @@ def over_samples(base: Settings, samples: Samples) -> Settings:
                     "circuit_breaker": {},
                 },
                 "echo": {"targets": [urls["echo"]]},
+                "page": {"targets": [urls["page"]]},
             },
             "routes": [
                 _service("orders", "/api/service1"),
                 _service("catalog", "/api/service2"),
                 {"name": "echo", "path": "/ws/echo", "upstream": "echo", "websocket": True},
+                {"name": "page", "path": "/live", "upstream": "page"},
                 {
                     **_service("orders", "/api/shop"),
                     "name": "shop",
@@ -163,6 +179,7 @@ def over_samples(base: Settings, samples: Samples) -> Settings:
             "upstreams": made.upstreams,
             "routes": made.routes,
             "stores": Stores(sqlite=samples.folder / DATABASE),
+            "realtime": Realtime(auth="none"),
             "workers": 1,
             "tls": None,
             # Nobody watches its readiness, and a clock may tick for an hour.
@@ -198,6 +215,7 @@ def _serve_and_tell(
     port: int = sockets[0].getsockname()[1]
     sys.stderr.write(what_to_try(settings.host, port, samples.folder, key))
     sys.stderr.flush()
+    shared = replace(shared, events=samples.events)
     return server.run(settings, sockets, shared, slot, reload)
 
 
@@ -231,22 +249,25 @@ def sample_services() -> Iterator[Samples]:
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in SERVICES}
     urls = {name: f"http://127.0.0.1:{one.getsockname()[1]}" for name, one in sockets.items()}
     folder = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+    events = SharedLog(1)
     watched, held = os.pipe()
     child = os.fork()
     if not child:
         os.close(held)
-        _live(sockets, watched, folder)
+        _live(sockets, watched, folder, events)
     os.close(watched)
     for one in sockets.values():
         one.close()
     try:
-        yield Samples(urls, folder)
+        yield Samples(urls, folder, events)
     finally:
         os.close(held)
         os.waitpid(child, 0)
 
 
-def _live(sockets: Mapping[str, socket.socket], watched: int, folder: Path) -> NoReturn:
+def _live(
+    sockets: Mapping[str, socket.socket], watched: int, folder: Path, events: SharedLog
+) -> NoReturn:
     """The child's whole life, and the folder's. It never returns into what the parent was doing."""
     code = 1
     try:
@@ -255,7 +276,8 @@ def _live(sockets: Mapping[str, socket.socket], watched: int, folder: Path) -> N
             signal.signal(number, signal.SIG_IGN)
         from gateway import samples  # while the parent imports the gateway
 
-        asyncio.run(samples.serve(sockets, watched))
+        subject = Realtime().subject.encode()
+        asyncio.run(samples.serve(sockets, watched, partial(events.append, subject)))
         code = 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)

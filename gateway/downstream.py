@@ -25,6 +25,7 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
 
@@ -350,6 +351,9 @@ class Downstream(asyncio.Protocol):
         elif out:
             self._transport.writelines(out)
         out.clear()
+
+    def writer(self) -> Callable[[bytes], None]:
+        return self._transport.write
 
     def respond(self, response: Response) -> None:
         exchange = self.exchange

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from time import monotonic
@@ -175,6 +175,9 @@ class Client(Protocol):
 
     def flush(self) -> None:
         """Send what is in `out`, in one system call."""
+
+    def writer(self) -> Callable[[bytes], None]:
+        """What sends at once, for who has whole messages behind a 101."""
 
     def proceed(self) -> None:
         """Tell a client that expects `100 Continue` to send its body."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from os import urandom
+from struct import Struct
 from time import time
 from typing import Final
 from wsgiref.handlers import format_date_time
@@ -35,6 +36,9 @@ UPGRADE_LINES: Final = b"Connection: Upgrade\r\nUpgrade: websocket"
 
 
 PAGE: Final = 128
+_DIGITS: Final = Struct("32s16s" * PAGE)
+_PARENTS: Final = Struct("55s" * PAGE)
+_PARENT: Final = b"00-%b-%b-01" * PAGE
 _names: Final[list[tuple[bytes, bytes]]] = []
 
 
@@ -44,10 +48,8 @@ def _draw() -> tuple[bytes, bytes]:
     From the system's generator, a page at a time: a system call each would cost more than all
     else that is done for a name.
     """
-    digits = urandom(24 * PAGE).hex().encode()
-    for at in range(0, 48 * PAGE, 48):
-        name, span = digits[at : at + 32], digits[at + 32 : at + 48]
-        _names.append((name, b"00-%b-%b-01" % (name, span)))
+    parts = _DIGITS.unpack(urandom(24 * PAGE).hex().encode())
+    _names.extend(zip(parts[::2], _PARENTS.unpack(_PARENT % parts), strict=True))
     return _names.pop()
 
 

@@ -30,15 +30,18 @@ def take(ahead: int, rate: Rate, cost: int) -> tuple[int, Decision]:
     The clock counts nanoseconds. What is further ahead than any request can have brought it (a
     clock was set back, memory was torn) is taken for a key that has nothing left.
     """
-    most = rate.burst * rate.nanoseconds
+    interval = rate.nanoseconds
+    most = rate.burst * interval
     if ahead < 0:
         ahead = 0
     elif ahead > most:
         ahead = most
-    after = ahead + cost * rate.nanoseconds
+    after = ahead + cost * interval
     if after > most:
         return ahead, decision(False, ahead, rate, cost)
-    return after, decision(True, after, rate, cost)
+    # What `decision` says of nearly every request, without its call and its conversions.
+    left, reset = (most - after) // interval, -(-after // (rate.count * NANOSECONDS))
+    return after, _made(Decision, (True, rate.burst, left, reset, 0))
 
 
 def decision(

@@ -18,6 +18,8 @@ from gateway.exchange import Route
 # A path with one of these may mean something else to whoever decodes and resolves it.
 SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\.\.|;")
 PORT: Final = re.compile(rb":[0-9]*\Z")
+REMEMBERED: Final = 1024  # paths, and their routes where nothing else decides
+LONGEST: Final = 128  # bytes of such a path
 BOUNDARY: Final = (b"/", b"")  # what may stand behind a prefix
 ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -30,6 +32,7 @@ class Table:
 
     def __init__(self, own: Iterable[Route], routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
+        self._known: dict[bytes, Route] = {}
         ours = _by_path(own)
         # No route stands behind one of the gateway's own paths.
         self._exact = {**_by_path(r for r in routes if r.exact), **ours}
@@ -47,6 +50,9 @@ class Table:
         Raises `NotFound`; `MethodNotAllowed` where other methods are taken; `BadRequest` for a
         path that would be another route's once it is decoded and its dots are resolved.
         """
+        known = self._known.get(path)
+        if known is not None:
+            return known
         if SUSPICIOUS.search(path) is not None:
             return self._check(path, host, method)
         if path not in self._exact:
@@ -55,9 +61,17 @@ class Table:
                 if candidates is not None and path[length : length + 1] in BOUNDARY:
                     wanted, route = candidates[0]
                     if not wanted and route.methods is None:
+                        if len(path) <= LONGEST:
+                            self._remember(path, route)
                         return route  # it takes all: no other one is asked
                     break
         return self._find(path, host, method)
+
+    def _remember(self, path: bytes, route: Route) -> None:
+        """Bounded, for paths are the clients' to choose."""
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[path] = route
 
     def _find(self, path: bytes, host: bytes | None, method: bytes) -> Route:
         allowed: set[bytes] = set()

@@ -1,15 +1,21 @@
 """The services behind `gateway demo`: plain aiohttp applications, and a process that serves them.
 
-Two JSON services, one of them with two instances, and a WebSocket that echoes.
+Two JSON services, one of them with two instances, a WebSocket that echoes, a page that shows live
+predictions, and somebody who predicts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import cycle
+from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any, Final
 
@@ -19,10 +25,25 @@ MOST_ORDERS: Final = 1000
 MOST_TICKS: Final = 3600
 OUTAGE: Final = 15.0
 """s for which an instance of the catalogue calls itself unwell when it is asked to."""
+BETWEEN: Final = 0.5  # s between two predictions
+SEED: Final = 4  # the same walk each time
+PRICES: Final = {
+    "AAPL": 231.0,
+    "MSFT": 428.0,
+    "GOOG": 176.0,
+    "AMZN": 214.0,
+    "NVDA": 142.0,
+    "TSLA": 338.0,
+}
 
 
-async def serve(sockets: Mapping[str, socket.socket], watched: int) -> None:
-    """Have each of SERVICES answer on the socket of its name, until the pipe `watched` ends."""
+async def serve(
+    sockets: Mapping[str, socket.socket], watched: int, publish: Callable[[bytes], object]
+) -> None:
+    """Have each of SERVICES answer on the socket of its name, until the pipe `watched` ends.
+
+    Meanwhile there are predictions, which `publish` tells the gateway.
+    """
     runners = []
     for name, listener in sockets.items():
         runner = web.AppRunner(
@@ -33,7 +54,11 @@ async def serve(sockets: Mapping[str, socket.socket], watched: int) -> None:
         runners.append(runner)
     parent_gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(watched, parent_gone.set)
-    await parent_gone.wait()
+    predictor = Predictor(Random(SEED))
+    while not parent_gone.is_set():
+        publish(predictor.event(datetime.now(UTC)))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(parent_gone.wait(), BETWEEN)
     for runner in runners:
         await runner.cleanup()
 
@@ -165,6 +190,39 @@ def echo() -> web.Application:
     return application
 
 
+def page() -> web.Application:
+    """What shows live predictions in a browser."""
+
+    async def show(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(Path(__file__).with_name("demo.html"))
+
+    application = web.Application()
+    application.router.add_get("/live", show)
+    return application
+
+
+class Predictor:
+    """Prices that walk at random, one share after the other."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._prices = dict(PRICES)
+        self._turns = cycle(PRICES)
+
+    def event(self, now: datetime) -> bytes:
+        """The next prediction, as it goes over the bus."""
+        symbol = next(self._turns)
+        price = self._prices[symbol] * (1 + self._random.gauss(0, 0.002))
+        self._prices[symbol] = price
+        fields = {
+            "symbol": symbol,
+            "predicted_price": round(price, 2),
+            "confidence": round(self._random.uniform(0.6, 0.95), 2),
+            "timestamp": now.isoformat(timespec="milliseconds"),
+        }
+        return json.dumps(fields).encode()
+
+
 def _catalog(name: str) -> web.Application:
     return Catalog(name).application()
 
@@ -174,4 +232,5 @@ SERVICES: Final[Mapping[str, Callable[[], web.Application]]] = {
     "catalog-a": partial(_catalog, "a"),
     "catalog-b": partial(_catalog, "b"),
     "echo": echo,
+    "page": page,
 }

@@ -7,6 +7,7 @@ a client's: `Errand` is a client that takes everything, and its exchange's outle
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.errors import GatewayError
 from gateway.exchange import Answer, Exchange, Outlet, Peer, Piece, Response, Sink
@@ -68,6 +69,9 @@ class Errand:
 
     def tunnel(self) -> bytes:
         return b""  # upgrades are not the cache's
+
+    def writer(self) -> Callable[[bytes], None]:
+        return lambda data: None  # nothing is behind a 101 that never was
 
     def cut(self) -> None:
         """Nothing: the flight fails."""

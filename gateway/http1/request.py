@@ -152,6 +152,7 @@ class RequestHead:
     digest: bytes | None = None  # of its API key, as `gateway.policies.api_key` worked it out
     origin: bytes | None = None  # as `gateway.policies.cors` found it
     text = b""  # the lines that pass, each with its line end
+    line = target = b""  # of the last request that had this head
     wishes: object = None  # what a cache has read in it, for when the client repeats it
 
     def __init__(self, method: bytes, minor: int, block: bytes) -> None:
@@ -176,6 +177,8 @@ def parse_request(
     repeat their fields from request to request, and what was read once need not be read again.
     Raises the `ClientError` that says what is wrong.
     """
+    if last is not None and data.startswith(last.line) and data[len(last.line) : end] == last.block:
+        return last, last.target
     match = REQUEST_LINE.match(data)
     if match is None:
         raise bad_request_line(data, limits)
@@ -190,10 +193,12 @@ def parse_request(
         and method == last.method
         and last.minor == (minor == b"1")
     ):
+        last.line, last.target = data[:start], target
         return last, target
     if method not in STANDARD_METHODS and method.upper() in STANDARD_METHODS:
         raise BadRequest("the method is written in lower case")
     head = RequestHead(method, int(minor), block)
+    head.line, head.target = data[:start], target
     size, received = len(block) + 2, head.received
     if (size > limits.quick or len(received) > limits.count) and too_large(received, limits):
         raise HeaderFieldsTooLarge

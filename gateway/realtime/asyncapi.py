@@ -135,9 +135,9 @@ def _stream(settings: Realtime) -> Document:
     return {
         "address": settings.stream,
         "title": "Server-Sent Events",
-        "description": "Each message is an event, its JSON the `data`. `event` is welcome, "
-        "prediction_update or, for the others, notice; an update's offset is `id`, which comes "
-        "back as Last-Event-ID. Now and then there is a comment.",
+        "description": "Each message is an event: its type is `event`, its JSON the `data`. An "
+        "update's offset is `id`, which comes back as Last-Event-ID. Now and then there is a "
+        "comment.",
         "servers": [_ref("servers", "http")],
         "messages": _named(STREAMED),
     }
@@ -145,7 +145,12 @@ def _stream(settings: Realtime) -> Document:
 
 def _operations() -> Document:
     symbols = {"type": "string", "description": "with commas between them"}
-    query = {"type": "object", "properties": {"symbols": symbols}, "required": ["symbols"]}
+    since = {"type": "string", "description": "an offset, for who comes back"}
+    query = {
+        "type": "object",
+        "properties": {"symbols": symbols, "since": since},
+        "required": ["symbols"],
+    }
     return {
         "subscribe": _request("subscribe", "subscribed", "refetch", "error"),
         "unsubscribe": _request("unsubscribe", "unsubscribed", "error"),

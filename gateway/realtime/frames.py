@@ -1,27 +1,33 @@
 """A client's frames, read by aiohttp's compiled parser and watched for what it lets pass.
 
-aiohttp's reader checks lengths, opcodes, reserved bits and UTF-8, unmasks and inflates. It does
-not mind a client that does not mask (RFC 6455, 5.1), a new message in the middle of one that began
-with an empty fragment (5.4), or close codes that nobody may send (7.4). It comes without a task
-and without a queue: what it has read is handed on at once.
+aiohttp's reader checks opcodes, reserved bits and UTF-8, unmasks and inflates. It does not mind a
+client that does not mask (RFC 6455, 5.1) or writes lengths longer than they are (5.2), a new
+message in the middle of one that began with an empty fragment (5.4), control frames that say that
+they are deflated (RFC 7692, 6.1), or close codes that nobody may send (7.4). It comes without a
+task and without a queue: what it has read is handed on at once.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Final
 
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
-from aiohttp.http import WebSocketError, WSMessage, WSMessageTextBytes, WSMsgType
+from aiohttp.http import WebSocketError, WSCloseCode, WSMessage, WSMessageTextBytes, WSMsgType
 
 from gateway.exchange import Piece
 
 Hear = Callable[[WSMsgType, "str | bytes | int"], None]
 
 CONTROL: Final = 8  # opcodes from here on
-PROTOCOL_ERROR: Final = 1002
+COMPRESSED: Final = 0x40
+PROTOCOL_ERROR, POLICY = 1002, 1008
 SENDABLE: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
+SHORTEST: Final = {126: 126, 127: 65536}  # bytes that are worth a longer length
 LONGEST_HEAD: Final = 14  # bytes
+# Of one message: each costs more than its bytes, and only messages count against a client's rate.
+MOST_FRAGMENTS: Final = 2048
 
 
 class FrameError(Exception):
@@ -36,12 +42,15 @@ class FrameError(Exception):
 class _Inbox(WebSocketDataQueue):
     """Stands where the reader expects a queue."""
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, hear: Hear, most: int) -> None:
         # The queue's own state is never used: nothing is put into it, so it is never full.
         self._hear = hear
+        self._most = most
         self.failure: BaseException | None = None
 
     def feed_data(self, data: WSMessage | WSMessageTextBytes, size: int) -> None:
+        if size > self._most:  # of what was inflated, the reader lets one byte more pass
+            raise WebSocketError(WSCloseCode.MESSAGE_TOO_BIG, "the message is too long")
         self._hear(data.type, data.data)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
@@ -51,15 +60,16 @@ class _Inbox(WebSocketDataQueue):
 class Frames:
     """One connection's incoming frames; messages up to `most` bytes go to `hear`."""
 
-    __slots__ = ("_head", "_inbox", "_left", "_open", "_reader")
+    __slots__ = ("_fragments", "_head", "_inbox", "_left", "_open", "_reader")
 
     def __init__(self, hear: Hear, most: int, deflate: bool) -> None:
-        self._inbox = _Inbox(hear)
+        self._inbox = _Inbox(hear, most)
         # The reader refuses what is as long as its limit.
         self._reader = WebSocketReader(self._inbox, most + 1, deflate, decode_text=True)
         self._head = b""  # of a frame whose head is not whole
         self._left = 0  # bytes of the current frame's payload that have not come
         self._open = False  # between the first fragment of a message and its last
+        self._fragments = 0
 
     def feed(self, data: Piece) -> None:
         """Read on. Raises `FrameError`, after what came before the error was handed on."""
@@ -74,6 +84,8 @@ class Frames:
 
     def _failure(self) -> FrameError:
         error = self._inbox.failure
+        if isinstance(error, zlib.error):
+            return FrameError(PROTOCOL_ERROR, "the message cannot be inflated")
         if not isinstance(error, WebSocketError):
             assert error is not None
             raise error  # not the client's: what heard a message failed
@@ -88,9 +100,9 @@ class Frames:
             if len(head) < need:
                 self._head = head
                 return at + len(head) - held
+            self._left = _payload_size(head)
             self._check(head)
             self._head = b""
-            self._left = _payload_size(head)
             at += need - held
         step = min(self._left, len(data) - at)
         self._left -= step
@@ -100,11 +112,18 @@ class Frames:
         final, opcode = head[0] & 0x80, head[0] & 0x0F
         if not head[1] & 0x80:
             raise FrameError(PROTOCOL_ERROR, "a client masks its frames")
+        if self._left < SHORTEST.get(head[1] & 0x7F, 0):
+            raise FrameError(PROTOCOL_ERROR, "a length is written longer than it is")
         if opcode >= CONTROL:
+            if head[0] & COMPRESSED:
+                raise FrameError(PROTOCOL_ERROR, "a control frame is not deflated")
             return
         if self._open != (opcode == 0):
             raise FrameError(PROTOCOL_ERROR, "a message is not continued, or none had begun")
         self._open = not final
+        self._fragments = self._fragments + 1 if opcode == 0 else 1
+        if self._fragments > MOST_FRAGMENTS:
+            raise FrameError(POLICY, "too many fragments")
 
 
 def _head_size(head: bytes) -> int:

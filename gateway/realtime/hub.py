@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.deadline import Deadline
@@ -213,7 +214,7 @@ class Hub:
         """Send what it missed of those symbols, or tell it that this cannot be had."""
         missed = self._history.since(since, symbols)
         if missed is None:
-            member.tell(wire.message(type="refetch", symbols=symbols))
+            member.tell("refetch", symbols=symbols)
         else:
             member.replay(missed)
 
@@ -263,7 +264,7 @@ class Hub:
     def _fan_out(self) -> None:
         """Serve a slice; what is left comes when the loop has gone round."""
         left = SLICE
-        now = self.loop.time()
+        now = monotonic()
         while left > 0:
             if self._current is None and not self._take_next():
                 self._running = False
@@ -275,7 +276,7 @@ class Hub:
                     hearer.offer(item, now)
             else:
                 for hearer in part:
-                    hearer.tell(wire.message(type="refetch", symbols=sorted(hearer.symbols)))
+                    hearer.tell("refetch", symbols=sorted(hearer.symbols))
             left -= len(part) or 1
             self._served = at + len(part)
             if self._served >= len(self._hearers):

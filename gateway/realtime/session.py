@@ -29,6 +29,7 @@ class Session(Member):
 
     __slots__ = (
         "_allowed_at",
+        "_bytes",
         "_client",
         "_deflate",
         "_frames",
@@ -39,6 +40,7 @@ class Session(Member):
         "_since",
         "_state",
         "_strikes",
+        "_write",
         "code",
         "reason",
     )
@@ -48,6 +50,7 @@ class Session(Member):
         self.exchange = exchange
         self._hub = hub
         self._client = exchange.client
+        self._write = exchange.client.writer()
         self._deflate = deflate
         self._frames = Frames(self._take, hub.limits.max_message, deflate)
         self._id = token_hex(8)
@@ -57,6 +60,7 @@ class Session(Member):
         self._allowed_at = 0.0  # when the next message is in time (`_in_rate`)
         self._strikes = 0
         self._received = 0
+        self._bytes = 0
         self.code = ABNORMAL
         self.reason = ""
 
@@ -74,7 +78,7 @@ class Session(Member):
             client_ip=exchange.client_ip.decode(),
             principal=None if exchange.principal is None else exchange.principal.id,
         )
-        self.tell(wire.message(type="welcome", connection_id=self._id))
+        self.tell("welcome", connection_id=self._id)
         if held:
             self.received((held,))
         if self._client.front.draining:
@@ -89,14 +93,13 @@ class Session(Member):
     def write(self, update: Update) -> None:
         self._send(update.deflated if self._deflate else update.frame)
 
-    def tell(self, message: bytes) -> None:
+    def tell(self, kind: str, **fields: object) -> None:
         if self._state == OPEN:
-            self._send(wire.frame(message))
+            self._send(wire.frame(wire.message(kind, **fields)))
 
     def _send(self, data: bytes) -> None:
-        self.exchange.body_sent += len(data)
-        self._client.out.append(data)
-        self._client.flush()
+        self._bytes += len(data)
+        self._write(data)
 
     def ping(self) -> None:
         if not self._heard:
@@ -168,6 +171,8 @@ class Session(Member):
             return
         self._received += 1
         self._hub.meters.received.inc()
+        if self._client.full:
+            self._client.pause()  # who reads none of its answers gets no more of them
         if not self._in_rate():
             self._warn()
         elif kind is WSMsgType.TEXT:
@@ -213,7 +218,7 @@ class Session(Member):
             self._close(POLICY, "too many messages")
 
     def _tell_error(self, code: str, message: str) -> None:
-        self.tell(wire.message(type="error", error=code, message=message))
+        self.tell("error", error=code, message=message)
 
     # --------------------------------------------------------------------- what it asks for
 
@@ -226,9 +231,9 @@ class Session(Member):
                 self._subscribe(action)
             elif isinstance(action, Unsubscribe):
                 hub.unsubscribe(self, action.symbols)
-                self.tell(wire.message(type="unsubscribed", symbols=action.symbols))
+                self.tell("unsubscribed", symbols=action.symbols)
             elif isinstance(action, Ping):
-                self.tell(wire.message(type="pong"))
+                self.tell("pong")
         except Refused as refused:
             self._tell_error(refused.code, refused.message)
         if self.symbols:
@@ -243,8 +248,8 @@ class Session(Member):
         if asked.conflate is not None:
             self.conflate = asked.conflate
         new = self._hub.subscribe(self, asked.symbols)
-        self.tell(wire.message(type="subscribed", symbols=asked.symbols))
-        if asked.since is not None:
+        self.tell("subscribed", symbols=asked.symbols)
+        if new and asked.since is not None:
             self._hub.recover(self, new, asked.since)
 
     # --------------------------------------------------------------- what the connection says
@@ -253,9 +258,10 @@ class Session(Member):
         """Never: what comes behind a 101 has no end of its own."""
 
     def blocked(self) -> None:
-        """`full` says so."""
+        self._ready = False
 
     def unblocked(self) -> None:
+        self._client.resume()
         if self._state == OPEN:
             self.release()
 
@@ -268,6 +274,7 @@ class Session(Member):
         hub.leave(self)
         hub.closing.stop(self)
         self._state = CLOSED
+        self.exchange.body_sent = self._bytes
         hub.log.info(
             "websocket_closed",
             connection_id=self._id,

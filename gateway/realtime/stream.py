@@ -22,6 +22,7 @@ LINES: Final = [
     b"X-Accel-Buffering: no",  # nginx, if there is one before us, is to pass events on at once
 ]
 COMMENT: Final = b": ping\n\n"
+MOST_FIELDS: Final = 200
 
 
 class Stream(Member):
@@ -51,7 +52,7 @@ class Stream(Member):
             client_ip=exchange.client_ip.decode(),
             principal=None if exchange.principal is None else exchange.principal.id,
         )
-        self._event("welcome", wire.message(type="welcome", connection_id=self._id))
+        self.tell("welcome", connection_id=self._id)
         hub.subscribe(self, symbols)
         if since is not None:
             hub.recover(self, list(symbols), since)
@@ -63,12 +64,9 @@ class Stream(Member):
     def write(self, update: Update) -> None:
         self._send(update.event)
 
-    def tell(self, message: bytes) -> None:
+    def tell(self, kind: str, **fields: object) -> None:
         if self._open:
-            self._event("notice", message)
-
-    def _event(self, kind: str, data: bytes) -> None:
-        self._send(wire.event(kind, data))
+            self._send(wire.event(kind, wire.message(kind, **fields)))
 
     def _send(self, data: bytes) -> None:
         self._delivery.write([data])
@@ -96,7 +94,7 @@ class Stream(Member):
         """Nothing: there is no body."""
 
     def blocked(self) -> None:
-        """`full` says so."""
+        self._ready = False
 
     def unblocked(self) -> None:
         if self._open:
@@ -124,7 +122,11 @@ class Stream(Member):
 
 
 class LiveStream:
-    """A route's endpoint: `?symbols=A,B`, and `Last-Event-ID` for who comes back."""
+    """A route's endpoint: `?symbols=A,B`, and where it was for who comes back.
+
+    That is in `Last-Event-ID`, which browsers send when they connect again, or in `?since=`, which
+    a page can say when it connects anew.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -132,24 +134,16 @@ class LiveStream:
     def handle(self, exchange: Exchange) -> None:
         limits = self._hub.limits
         try:
-            symbols = wire.read_symbols(asked(exchange), limits.max_symbols, limits.wildcard)
-            since = since_of(exchange)
+            query = parse_qs(exchange.query[1:].decode("ascii"), max_num_fields=MOST_FIELDS)
+        except ValueError:
+            raise BadRequest("the query cannot be read", closes=False) from None
+        named = [s for value in query.get("symbols", ()) for s in value.split(",") if s]
+        last = [value.decode("latin-1") for value in exchange.head.values(b"last-event-id")]
+        known = [offset for offset in (*query.get("since", ()), *last) if offset]
+        try:
+            symbols = wire.read_symbols(named, limits.max_symbols, limits.wildcard)
+            since = wire.read_offset(known[-1]) if known else None
         except Refused as refused:
             raise BadRequest(refused.message, closes=False) from None
         self._hub.admit(exchange)
         Stream(self._hub, exchange).open(symbols, since)
-
-
-def asked(exchange: Exchange) -> list[str]:
-    """The symbols in the query, as a list or one by one."""
-    try:
-        query = parse_qs(exchange.query[1:].decode("ascii"), max_num_fields=200)
-    except ValueError:
-        return []
-    return [s for value in query.get("symbols", ()) for s in value.split(",") if s]
-
-
-def since_of(exchange: Exchange) -> Offset | None:
-    """Raises `Refused`. Browsers send the last `id` that they saw, if they saw one."""
-    values = [value for value in exchange.head.values(b"last-event-id") if value]
-    return wire.read_offset(values[-1].decode("latin-1")) if values else None

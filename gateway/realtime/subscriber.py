@@ -3,16 +3,20 @@
 An update is written at once where that is within the client's rate and the client takes what it
 is sent. Else it waits here, by reference: the bytes are those that all clients share. What waits
 is bounded in number and in bytes, the oldest goes first, and the client is told how many went.
+
+Most are idle when an update comes. For them `offer` touches this object and no other: with ten
+thousand of them, each object that is not in the processor's cache costs as much as a call.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Final, Protocol
 
-from gateway.realtime import wire
 from gateway.realtime.wire import Update
 from gateway.units import Rate
 
@@ -47,10 +51,15 @@ class Subscriber:
     """One client's end of the hub; how bytes reach the client is the subclass's business."""
 
     __slots__ = (
+        "_gone",
         "_held",
         "_held_bytes",
         "_keeper",
+        "_lately",
+        "_missed",
         "_pace",
+        "_period",
+        "_ready",
         "_sent_at",
         "_told_at",
         "_untold",
@@ -71,8 +80,13 @@ class Subscriber:
         self._told_at = 0.0
         self._held: dict[str | int, Update] = {}
         self._held_bytes = 0
-        # When the last ones of a rate's count went: none may go before the oldest is a period old.
-        self._sent_at: deque[float] | None = None if pace.rate is None else deque()
+        self._missed: deque[Update] | None = None  # that go before what is new
+        self._gone = False
+        self._ready = True  # nothing waits, and the client takes what it is sent
+        self._period = 0.0 if pace.rate is None else pace.rate.period
+        self._sent_at = -inf  # the last one
+        # With others less than a period before it, those: kept only while it is not quiet.
+        self._lately: deque[float] | None = None
 
     # ------------------------------------------------------------------ what a subclass knows
 
@@ -84,8 +98,8 @@ class Subscriber:
     def write(self, update: Update) -> None:
         raise NotImplementedError
 
-    def tell(self, message: bytes) -> None:
-        """Send one of the gateway's own messages, JSON."""
+    def tell(self, kind: str, **fields: object) -> None:
+        """Send one of the gateway's own messages."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------- the hub's calls
@@ -97,62 +111,86 @@ class Subscriber:
 
     def offer(self, update: Update, now: float) -> None:
         """Send it if it is its time; `now` in seconds of the monotonic clock."""
-        if self._held or self.full or not self._in_time(now):
-            self.hold(update)
-            return
+        if self._ready and (now - self._sent_at >= self._period or self._in_time(now)):
+            self._sent_at = now
+            self.sent += 1
+            self._keeper.sent += 1
+            self.write(update)
+        else:
+            self._hold(update)
+
+    def _put(self, update: Update) -> None:
         self.sent += 1
         self._keeper.sent += 1
         self.write(update)
 
-    def replay(self, updates: list[Update]) -> None:
-        """Send what was missed; there is no hurry that a rate would have to slow down."""
-        for update in updates:
-            if self._held or self.full:
-                self.hold(update)
-            else:
-                self.sent += 1
-                self._keeper.sent += 1
-                self.write(update)
+    def replay(self, updates: Iterable[Update]) -> None:
+        """Send what was missed, as fast as the client takes it; what is new waits behind it."""
+        if self._missed is None:
+            self._missed = deque()
+        self._missed.extend(updates)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        missed = self._missed
+        while missed and not self.full:
+            self._put(missed.popleft())
+        if not missed:
+            self._missed = None
+        self._settle()
+
+    def _settle(self) -> None:
+        self._ready = not (self._held or self._missed or self.full)
 
     def release(self) -> None:
         """Send of what waits as much as may go."""
         now = monotonic()
+        self._catch_up()
         if not self.full:
             self._tell_dropped(now)
         while self._held and not self.full and self._in_time(now):
             update = self._held.pop(next(iter(self._held)))
             self._held_bytes -= update.size
             self._keeper.queued -= 1
-            self._keeper.sent += 1
-            self.sent += 1
-            self.write(update)
+            self._sent_at = now
+            self._put(update)
+        self._settle()
         if not self.full and (self._held or self._untold):
             self._keeper.remind(self)
 
     def forget(self) -> None:
         """Let go of what waits: the client is gone."""
         self._keeper.queued -= len(self._held)
+        self._gone = True
+        self._ready = False
         self._held = {}
+        self._missed = None
         self._held_bytes = 0
         self._untold = 0
 
     # ----------------------------------------------------------------------------------- its own
 
     def _in_time(self, now: float) -> bool:
-        """Whether one may go now, within the rate; then it counts as gone."""
-        times = self._sent_at
-        if times is None:
+        """Whether one may go now: of any period, no more than the rate's count."""
+        period, last = self._period, self._sent_at
+        if now - last >= period:
+            self._lately = None
             return True
+        lately = self._lately
+        if lately is None or now - lately[-1] >= period:
+            lately = self._lately = deque((last,))
+        while lately and now - lately[0] >= period:
+            lately.popleft()
         rate = self._pace.rate
-        assert rate is not None
-        if len(times) >= rate.count:
-            if times[0] + rate.period > now:
-                return False
-            times.popleft()
-        times.append(now)
+        if rate is not None and len(lately) >= rate.count:
+            return False
+        lately.append(now)
         return True
 
-    def hold(self, update: Update) -> None:
+    def _hold(self, update: Update) -> None:
+        if self._gone:  # it left while others were served
+            return
+        self._ready = False
         pace, held = self._pace, self._held
         key = update.symbol if self.conflate else update.number
         before = held.pop(key, None)
@@ -176,4 +214,4 @@ class Subscriber:
         if self._untold and now - self._told_at >= TOLD_EVERY:
             self._told_at = now
             untold, self._untold = self._untold, 0
-            self.tell(wire.message(type="warning", dropped=untold))
+            self.tell("warning", dropped=untold)

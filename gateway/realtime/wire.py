@@ -88,9 +88,9 @@ def deflated(payload: bytes) -> bytes:
     return frame(packed[:-4], TEXT | COMPRESSED)
 
 
-def message(**fields: object) -> bytes:
+def message(kind: str, **fields: object) -> bytes:
     """One of the gateway's own messages, as JSON."""
-    return orjson.dumps(fields)
+    return orjson.dumps({"type": kind, **fields})
 
 
 def event(kind: str, data: bytes, offset: str = "") -> bytes:

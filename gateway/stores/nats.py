@@ -44,14 +44,10 @@ from gateway.stores.sessions import ORIGIN, Listener, Session, counts
 TIMEOUT: Final = 2
 """s for a whole call: a connection, if there is none yet, question and answer."""
 
-RECENT: Final = 10_000
-"""Events that those who listen will ask for, unless the constructor is told otherwise."""
-
+RECENT: Final = 10_000  # events that those who listen ask for, unless told otherwise
 KEPT: Final = 4  # a stream that is made here keeps as many times as many
 PAUSE: Final = 0.25  # s between two tries to connect, and between two sessions
-LONGEST: Final = (
-    4.0  # s: after a session that was refused it is twice as long each time, up to this
-)
+LONGEST: Final = 4.0  # s: each session that is refused doubles the pause, up to this
 PING: Final = 5  # s between two looks whether the server is there; it is lost after three
 ABANDONED: Final = 60  # s after which no answer comes: the connection was given up before
 HEARTBEAT: Final = 1.0  # s of a consumer's silence after which it gives a sign
@@ -97,7 +93,10 @@ class Nats:
         self._worked(whole=not self._stream)
 
     async def publish(self, subject: str, data: bytes) -> None:
-        """Returns when the server has it, or its stream has. Raises ValueError for too much."""
+        """Returns when the server has it, or its stream. After StoreDown it may have it, too.
+
+        Raises ValueError for too much.
+        """
         with self._translated():
             async with asyncio.timeout(TIMEOUT):
                 client = await self._open()
@@ -153,7 +152,21 @@ class Nats:
 
     async def _answer(self, client: Client) -> None:
         """The server's, to all that was sent to it so far."""
-        await client.flush(TIMEOUT)
+        # An answer that comes when nobody waits any more would end the client's reading.
+        asked = asyncio.create_task(client.flush(ABANDONED))
+        self._asked.add(asked)
+        asked.add_done_callback(self._answered)
+        done, _ = await asyncio.wait({asked}, timeout=TIMEOUT)
+        if not done:
+            raise TimeoutError
+        asked.result()
+        if not client.is_connected:  # a flush succeeds without a server, too
+            raise ConnectionError("not connected")
+
+    def _answered(self, asked: asyncio.Task[None]) -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # it may be that nobody waits
 
     async def _connect(self) -> None:
         client = Client()

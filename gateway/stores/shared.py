@@ -40,7 +40,6 @@ PROBES: Final = 16
 STRIPES: Final = 64
 
 _ENTRY: Final = Struct("=qqQQ")  # hash, hash; time: whole nanoseconds, and parts of one by `count`
-_TIME: Final = Struct("=QQ")
 _ENTRY_BYTES: Final = 32
 _HEAD: Final = STRIPES * mutexes.BYTES
 _SECOND: Final = b"\x00second"  # makes another hash of the same key
@@ -88,6 +87,7 @@ class SharedLimiter:
         self._memory = counters.memory
         self._mutexes = counters.mutexes
         self._within = counters.entries // STRIPES - 1
+        self._stripe_bytes = counters.entries // STRIPES * _ENTRY_BYTES
         self._alone = alone
         self._displaced = displaced
         self._clock = clock
@@ -97,30 +97,24 @@ class SharedLimiter:
         first = hash(key)
         second = hash(key + _SECOND)
         stripe = second % STRIPES
-        if self._alone:
-            return self._take(stripe, first, second, rate, cost)
-        mutex = self._mutexes[stripe]
-        if _lock(mutex) == errno.EOWNERDEAD:
-            mutexes.restore(mutex)
+        if not self._alone and _lock(self._mutexes[stripe]) == errno.EOWNERDEAD:
+            mutexes.restore(self._mutexes[stripe])
         try:
-            return self._take(stripe, first, second, rate, cost)
+            now = self._clock()
+            base = _HEAD + stripe * self._stripe_bytes
+            at = base + (first & self._within) * _ENTRY_BYTES
+            one, two, whole, part = _ENTRY.unpack_from(self._memory, at)
+            if one != first or two != second:
+                at, whole, part = self._find(base, first, second, now)
+            count = rate.count
+            ahead, decision = limits.take((whole - now) * count + part, rate, cost)
+            if decision.allowed and cost:
+                whole, part = divmod(ahead, count)
+                _ENTRY.pack_into(self._memory, at, first, second, now + whole, part)
+            return decision
         finally:
-            _unlock(mutex)
-
-    def _take(self, stripe: int, first: int, second: int, rate: Rate, cost: int) -> Decision:
-        now = self._clock()
-        memory = self._memory
-        base = _HEAD + stripe * (self._within + 1) * _ENTRY_BYTES
-        at = base + (first & self._within) * _ENTRY_BYTES
-        one, two, whole, part = _ENTRY.unpack_from(memory, at)
-        if one != first or two != second:
-            at, whole, part = self._find(base, first, second, now)
-        count = rate.count
-        ahead, decision = limits.take((whole - now) * count + part, rate, cost)
-        if decision.allowed and cost:
-            whole, part = divmod(ahead, count)
-            _ENTRY.pack_into(memory, at, first, second, now + whole, part)
-        return decision
+            if not self._alone:
+                _unlock(self._mutexes[stripe])
 
     def _find(self, base: int, first: int, second: int, now: int) -> tuple[int, int, int]:
         """Where the key lies, or may lie; and its time, which is none if it is new."""

@@ -25,7 +25,7 @@ from typing import Final
 from gateway.telemetry.events import event_line
 
 STDOUT: Final = 1
-BATCH_BYTES: Final = 64 * 1024
+BATCH_BYTES: Final = 128 * 1024
 BATCH_SECONDS: Final = 0.1
 LIMIT_BYTES: Final = 8 * 1024 * 1024
 _NEVER: Final = 1 << 62
@@ -45,6 +45,7 @@ class LineWriter:
         `dropped` is told the number of lines lost, each time some were, by the thread.
         """
         self._fd = fd
+        self._shared = _shared(fd)
         self._limit = limit
         self._dropped = dropped
         # Re-entrant: the garbage collector may log (an unclosed session) in the middle of `write`.
@@ -78,6 +79,8 @@ class LineWriter:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        # Few and large writes, each batch gathered anew: whenever this thread waits or writes, it
+        # gets the interpreter's lock back by taking it from the event loop, which costs both.
         while not self._closed:
             self._notified.wait()
             self._notified.clear()
@@ -86,29 +89,28 @@ class LineWriter:
                 self._notified.wait(BATCH_SECONDS)
                 self._notified.clear()
             self._write_waiting()
+        self._write_waiting()  # what came during the last write
 
     def _write_waiting(self) -> None:
-        while True:
-            with self._lock:
-                batch, self._buffer = self._buffer, bytearray()
-                refused, self._refused = self._refused, 0
-                self._notify_at = _NEVER if batch else 0
-            if refused:
-                self._lose(refused)
-            if not batch:
-                return
+        with self._lock:
+            batch, self._buffer = self._buffer, bytearray()
+            refused, self._refused = self._refused, 0
+            self._notify_at = 0
+        if refused:
+            self._lose(refused)
+        if batch:
             self._write_batch(batch)
 
     def _write_batch(self, batch: bytearray) -> None:
         try:
-            write_all(self._fd, batch)
+            write_all(self._fd, batch, self._shared)
         except OSError:  # closed, or the disk is full: the next batch tries again
             self._lose(batch.count(b"\n"))
             return
         if self._unreported:
             with suppress(OSError):
                 told = event_line("WARNING", "log_lines_dropped", {"lines": self._unreported})
-                write_all(self._fd, told)
+                write_all(self._fd, told, self._shared)
                 self._unreported = 0
 
     def _lose(self, lines: int) -> None:
@@ -116,12 +118,12 @@ class LineWriter:
         self._dropped(lines)
 
 
-def write_all(fd: int, data: bytes | bytearray) -> None:
+def write_all(fd: int, data: bytes | bytearray, shared: bool | None = None) -> None:
     """Writes all of `data` undivided by other gateway processes, however long it takes.
 
-    Raises OSError when the output is closed or full.
+    `shared` is what is known of the output (`_shared`). Raises OSError when it is closed or full.
     """
-    with _exclusive(fd):
+    with _exclusive(fd, _shared(fd) if shared is None else shared):
         rest = memoryview(data)
         while rest:
             try:
@@ -153,13 +155,16 @@ def write_now(fd: int, line: bytes, patience: float = 0.2) -> bool:
 
 def _shared(fd: int) -> bool:
     """Whether long writes by several processes may be torn apart."""
-    mode = os.fstat(fd).st_mode
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:  # closed: writing will tell
+        return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
 
 
 @contextmanager
-def _exclusive(fd: int) -> Iterator[None]:
-    if not _shared(fd):
+def _exclusive(fd: int, shared: bool) -> Iterator[None]:
+    if not shared:
         yield
         return
     try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -72,6 +73,9 @@ def held(server: Server) -> Iterator[None]:
     """There, but silent."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
+        threads = Path(f"/proc/{server.pid}/task").iterdir
+        while any(") T " not in (each / "stat").read_text() for each in threads()):
+            time.sleep(0.001)
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
