@@ -29,7 +29,7 @@ from gateway.front import Front, Limits
 from gateway.generation import Behind, Dialing, Generation
 from gateway.http1.fields import HeadLimits
 from gateway.live import Live
-from gateway.local import Application, Handler
+from gateway.local import Application, exchange_of, handler_of
 from gateway.pipeline import Pipeline, error_body
 from gateway.shared import Shared
 from gateway.storage import Storage
@@ -87,9 +87,6 @@ class Gateway:
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
         await self._runner.setup()
-        assert self._runner.server is not None
-        endpoint = Application(self._runner.server, loop)
-        self._local = endpoint
         self.generation = self._generate(settings, None)
         self.front = Front(
             loop,
@@ -98,22 +95,22 @@ class Gateway:
         )
 
     def _own_routes(self, settings: Settings) -> list[Route]:
-        return [
-            self._edge.put_on_own(
-                Route(
-                    own.name,
-                    self._local,
-                    RouteMetrics(self.metrics, own.name),
-                    own.path.encode(),
-                    exact=True,
-                    methods=frozenset(own.methods),
-                    max_body=settings.max_body_size,
-                ),
-                own.scopes,
-            )
-            for own in self._table
-            if own.there()
-        ] + self._live.routes()
+        own = [one for one in self._table if one.there()]
+        return [self._own_route(one, settings) for one in own] + self._live.routes()
+
+    def _own_route(self, own: api.Own, settings: Settings) -> Route:
+        assert self._runner.server is not None
+        route = Route(
+            own.name,
+            own.endpoint or Application(self._runner.server, self._loop, own.handler),
+            RouteMetrics(self.metrics, own.name),
+            own.fixed.encode(),
+            exact=True,
+            parameter=own.parameter,
+            methods=frozenset(own.methods),
+            max_body=settings.max_body_size,
+        )
+        return self._edge.put_on_own(route, own)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._answer_errors], client_max_size=0)
@@ -136,10 +133,7 @@ class Gateway:
             Events(self._live.publish),
             self._live.there,
         )
-        for own in self._table:
-            application.router.add_route(own.method, own.path, own.handler)
-            if own.method == "GET":
-                application.router.add_route("HEAD", own.path, own.handler)
+        application.router.add_route("*", "/{path:.*}", _dispatch)
         return application
 
     @web.middleware
@@ -319,10 +313,8 @@ def field_of(line: bytes) -> tuple[str, str]:
     return name, value.strip()
 
 
-def exchange_of(request: web.Request) -> Exchange:
-    handler = request.protocol
-    assert isinstance(handler, Handler)
-    return handler.local.exchange
+async def _dispatch(request: web.Request) -> web.StreamResponse:
+    return await handler_of(request)(request)
 
 
 def trace(error: BaseException) -> str:

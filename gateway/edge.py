@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.api import Own
 from gateway.config import Settings
 from gateway.config.edges import Cors as CorsSettings
 from gateway.config.model import Route as RouteSettings
+from gateway.config.ratelimits import RateLimit as LimitSettings
 from gateway.config.realtime import Realtime
 from gateway.exchange import Endpoint, Exchange, Policy, Route
 from gateway.keyring import Keyring
@@ -135,9 +137,10 @@ class Edge:
         route.endpoint = self._endpoint(settings, route.endpoint)
         return route
 
-    def put_on_own(self, route: Route, scopes: frozenset[str]) -> Route:
-        """One of the gateway's own endpoints with its policies; for all, where it has no scopes."""
-        route.policies = tuple(self._own_policies(route, scopes))
+    def put_on_own(self, route: Route, own: Own) -> Route:
+        """One of the gateway's own endpoints with its policies."""
+        guarded = self._guarded(route, own.way, own.scopes, own.limit)
+        route.policies = (*self._cors(route, self._settings.cors), *guarded)
         return route
 
     def put_on_live(self, route: Route, settings: Realtime) -> Route:
@@ -155,20 +158,14 @@ class Edge:
         yield from self._cors(route, settings.cors or self._settings.cors)
         yield from self._access(settings)
         yield from self._sunset(route, settings)
-        limit = self._rate_limit(route, settings)
-        by_address = settings.rate_limit is not None and settings.rate_limit.by == "ip"
-        if limit is not None and by_address:
-            yield limit
-        yield from self._auth(settings, limit)
-        if limit is not None and not by_address:
-            yield limit
+        scopes = frozenset(settings.scopes)
+        yield from self._guarded(route, settings.auth, scopes, settings.rate_limit)
+        if settings.claims:
+            from gateway.policies.jwt import Claims
+
+            yield Claims(settings.claims)
         yield from self._validation(route, settings)
         yield from self._compression(settings)
-
-    def _own_policies(self, route: Route, scopes: frozenset[str]) -> Iterator[Policy]:
-        yield from self._cors(route, self._settings.cors)
-        if scopes:
-            yield self.guard("any", scopes)
 
     def _live_policies(self, route: Route, settings: Realtime) -> Iterator[Policy]:
         yield from self._cors(route, self._settings.cors)
@@ -192,15 +189,19 @@ class Edge:
             route.replaces |= sunset.REPLACED
             yield Sunset(table.since, table.sunset, links=table.links, now=time)
 
-    def _auth(self, settings: RouteSettings, limit: RateLimit | None) -> Iterator[Policy]:
-        if settings.auth != "none":
+    def _guarded(
+        self, route: Route, way: str, scopes: frozenset[str], table: LimitSettings | None
+    ) -> Iterator[Policy]:
+        """Who may, and how often: by address before it is asked who it is, else after."""
+        limit = self._rate_limit(route, table)
+        if limit is not None and limit.by == "ip":
+            yield limit
+        if way != "none":
             # Who is counted by address was counted already; who is counted by key has shown none.
             strangers = limit if limit is not None and limit.by != "ip" else None
-            yield self.guard(settings.auth, frozenset(settings.scopes), strangers)
-        if settings.claims:
-            from gateway.policies.jwt import Claims
-
-            yield Claims(settings.claims)
+            yield self.guard(way, scopes, strangers)
+        if limit is not None and limit.by != "ip":
+            yield limit
 
     def guard(self, way: str, scopes: frozenset[str], strangers: Policy | None = None) -> Auth:
         """Lets in who brings what `auth` stands for, with all of the scopes."""
@@ -241,8 +242,8 @@ class Edge:
         """Whether there are API keys: somebody asks for them, or a database is named for them."""
         stores, routes = self._settings.stores, self._settings.routes
         named = stores.postgres is not None or stores.sqlite is not None
-        live = self._settings.realtime
-        ways = [route.auth for route in routes] + [live.way for live in (live,) if live is not None]
+        own = (self._settings.realtime, *self._settings.apis.all())
+        ways = [route.auth for route in routes] + [one.way for one in own if one is not None]
         return named or any(way in ("api_key", "any") for way in ways)
 
     def _not_let_in(self, exchange: Exchange, why: str) -> None:
@@ -258,20 +259,19 @@ class Edge:
     def _failed(self, reason: str) -> None:
         self._metrics.auth_failures.child(reason).inc()
 
-    def _rate_limit(self, route: Route, settings: RouteSettings) -> RateLimit | None:
-        table = settings.rate_limit
+    def _rate_limit(self, route: Route, table: LimitSettings | None) -> RateLimit | None:
         if table is None:
             return None
         route.replaces |= ratelimit.REPLACED
         limited = self._metrics.rate_limited
         return RateLimit(
             self.limiter,
-            scope=f"group {table.group}" if table.group else f"route {settings.name}",
+            scope=f"group {table.group}" if table.group else f"route {route.name}",
             by=table.by,
             rate=table.own,
             tiers=self._settings.tiers,
             enforce=table.mode == "enforce",
-            counter=lambda tier: limited.child(settings.name, tier),
+            counter=lambda tier: limited.child(route.name, tier),
         )
 
     def _validation(self, route: Route, settings: RouteSettings) -> Iterator[Policy]:

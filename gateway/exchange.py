@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from time import monotonic
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest, GatewayError
 from gateway.http1.request import RequestHead
 from gateway.http1.status import reason
 
@@ -270,6 +271,7 @@ class Route:
     metrics: Meter
     path: bytes
     exact: bool = False
+    parameter: bool = False  # one of the gateway's own, with one more segment behind its path
     hosts: tuple[bytes, ...] = ()
     methods: frozenset[bytes] | None = None
     max_body: int = 0
@@ -332,3 +334,11 @@ class Exchange:
         self.withheld: frozenset[bytes] = NOTHING  # names of fields that do not go upstream
         self.outlet: Outlet | None = None  # what the answer goes through, if not straight out
         self.waiting: Body | None = None
+
+    @property
+    def parameter(self) -> str:
+        """The path's last segment, decoded (RFC 3986, 2.1). Raises `BadRequest` for no UTF-8."""
+        try:
+            return unquote(self.path.rpartition(b"/")[2].decode("ascii"), errors="strict")
+        except ValueError:
+            raise BadRequest("the path is not UTF-8", closes=False) from None

@@ -24,8 +24,8 @@ from gateway.telemetry.requests import RouteMetrics
 if TYPE_CHECKING:
     from gateway.realtime.hub import Hub, Limits
 
-NAME: Final = "gateway.live"
-STREAM_NAME: Final = "gateway.live_stream"
+NAME: Final = "gateway.realtime"
+STREAM_NAME: Final = "gateway.realtime_stream"
 
 
 class LiveMeters:
@@ -106,12 +106,12 @@ class Live:
 
     async def publish(self, data: bytes) -> None:
         """Tell everyone. Raises `ValidationFailed` for what is no event, `StoreDown`."""
-        from gateway.realtime.wire import EXPLAINED, BadEvent, read_event
+        from gateway.realtime.wire import EXPLAINED, BadEvent, Offset, Update, read_event
 
         if self._heard is None:  # a reload took it away since the request was routed
             raise NotFound
         try:
-            read_event(data)
+            Update(*read_event(data), Offset("", 0))
         except BadEvent as error:
             what = {"in": "body", "path": "", "message": EXPLAINED[error.kind]}
             raise ValidationFailed("this is no event", details=[what]) from None

@@ -9,7 +9,7 @@ routed already, and writes its answer itself; what it needs from aiohttp beyond 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -90,11 +90,17 @@ class Local:
 
 
 class Application:
-    """A route's endpoint: the aiohttp application. It finds its handler by path again."""
+    """A route's endpoint: a handler of the aiohttp application."""
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> None:
         self._server = server
         self._loop = loop
+        self.handler = handler
 
     def handle(self, exchange: Exchange) -> None:
         client = exchange.client
@@ -107,3 +113,18 @@ class Application:
             )
             client.accompany(handler)
         Local(exchange, client.companion).begin()  # type: ignore[arg-type]
+
+
+def exchange_of(request: web.Request) -> Exchange:
+    """The exchange that an aiohttp request came from."""
+    handler = request.protocol
+    assert isinstance(handler, Handler)
+    return handler.local.exchange
+
+
+def handler_of(request: web.Request) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What answers the request: its route was found before aiohttp saw it."""
+    route = exchange_of(request).route
+    assert route is not None
+    assert isinstance(route.endpoint, Application)
+    return route.endpoint.handler

@@ -1,9 +1,9 @@
 """The routing table: compiled once, then a few dictionary look-ups a request.
 
 Matched are the bytes of the path as the client sent them, which are the bytes that go upstream.
-The gateway's own paths come first, then exact paths, then the longest prefix, on the boundary of
-a segment; among equals an exact host goes before `*.` patterns, longer patterns before shorter,
-and a route that names its methods before one that takes all.
+The gateway's own paths come first, of which some end in a parameter; then exact paths, then the
+longest prefix, on the boundary of a segment; among equals an exact host goes before `*.` patterns,
+longer patterns before shorter, and a route that names its methods before one that takes all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Table:
     def __init__(self, own: Iterable[Route], routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
         self._known: dict[bytes, Route] = {}
-        ours = _by_path(own)
+        own = tuple(own)
+        ours = _by_path(r for r in own if not r.parameter)
+        # Own paths whose last segment is a parameter, by what stands before it.
+        self._above = _by_path(r for r in own if r.parameter)
         # No route stands behind one of the gateway's own paths.
         self._exact = {**_by_path(r for r in routes if r.exact), **ours}
         # By length, longest first: work is bounded by the table, not by the path.
@@ -55,7 +58,7 @@ class Table:
             return known
         if SUSPICIOUS.search(path) is not None:
             return self._check(path, host, method)
-        if path not in self._exact:
+        if path not in self._exact and not (self._above and self._is_below(path)):
             for length, prefixes in self._prefixes:
                 candidates = prefixes.get(path[:length])
                 if candidates is not None and path[length : length + 1] in BOUNDARY:
@@ -66,6 +69,10 @@ class Table:
                         return route  # it takes all: no other one is asked
                     break
         return self._find(path, host, method)
+
+    def _is_below(self, path: bytes) -> bool:
+        above, _, last = path.rpartition(b"/")
+        return bool(last) and above in self._above
 
     def _remember(self, path: bytes, route: Route) -> None:
         """Bounded, for paths are the clients' to choose."""
@@ -80,7 +87,11 @@ class Table:
             route = _choose(candidates, host, method, allowed)
             if route is not None:
                 return route
-        if path not in self._own:
+        if candidates is None and self._is_below(path):
+            route = _choose(self._above[path.rpartition(b"/")[0]], host, method, allowed)
+            if route is not None:
+                return route
+        elif path not in self._own:
             for length, prefixes in self._prefixes:
                 candidates = prefixes.get(path[:length])
                 if candidates is not None and path[length : length + 1] in BOUNDARY:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from gateway.config import checks
+from gateway.config.apis import Apis
 from gateway.config.auth import Auth
 from gateway.config.caching import CacheStore
 from gateway.config.edges import Cors
@@ -201,6 +202,7 @@ class Settings(Table):
     auth: Auth = Field(Auth(), description="who may ask")
     stores: Stores = Field(Stores(), description="where state is kept")
     cache: CacheStore = Field(CacheStore(), description="where the routes' caches keep answers")
+    apis: Apis = Field(Apis(), description="data services of the gateway's own")
     realtime: OptionalRealtime = Field(
         None, description="`true`, or a table of how; no live updates if left out"
     )
@@ -219,6 +221,13 @@ class Settings(Table):
     def _signed(cls, value: Auth, info: ValidationInfo) -> Auth:
         if "secret_key" in info.data:
             value.check(info.data["secret_key"])
+        return value
+
+    @field_validator("apis")
+    @classmethod
+    def _served(cls, value: Apis, info: ValidationInfo) -> Apis:
+        if {"environment", "auth"} <= info.data.keys():
+            value.check(info.data["environment"], info.data["auth"])
         return value
 
     @field_validator("realtime")

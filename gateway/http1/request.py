@@ -159,9 +159,19 @@ class RequestHead:
         self.method = method
         self.minor = minor
         self.block = block  # all lines, as they came
-        self.received = block.split(b"\r\n") if block else []
-        self.lines: list[bytes] = []  # those that pass
         self.keep_alive = minor == 1
+
+    # Taken apart when somebody asks, which few do: a head is kept for as long as its connection.
+
+    @property
+    def received(self) -> list[bytes]:
+        """All lines, as they came."""
+        return self.block.split(b"\r\n") if self.block else []
+
+    @property
+    def lines(self) -> list[bytes]:
+        """Those that pass."""
+        return self.text.split(b"\r\n")[:-1]
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of every field of this (lower-case) name, in order."""
@@ -202,19 +212,18 @@ def parse_request(
     size, received = len(block) + 2, head.received
     if (size > limits.quick or len(received) > limits.count) and too_large(received, limits):
         raise HeaderFieldsTooLarge
-    _sort(head)
-    head.text = b"\r\n".join((*head.lines, b""))
+    head.text = b"\r\n".join((*_sort(head, received), b""))
     return head, target
 
 
-def _sort(head: RequestHead) -> None:
-    """Tell the fields that mean something from those that pass."""
-    lines = head.lines
+def _sort(head: RequestHead, received: list[bytes]) -> list[bytes]:
+    """Note the fields that mean something; gives the lines that pass."""
+    lines: list[bytes] = []
     append = lines.append
     length = coding = upgrade = None
     named: list[bytes] = []
     cookie = -1
-    for line in head.received:
+    for line in received:
         field = known[line]
         if field is None:
             append(line)
@@ -264,9 +273,10 @@ def _sort(head: RequestHead) -> None:
     if length:
         head.length = length
     if named:
-        _obey_connection(head, named, upgrade)
+        lines = _obey_connection(head, lines, named, upgrade)
     if length == CHUNKED or head.upgrade or head.te_trailers:
         head.plain = False
+    return lines
 
 
 def _note(head: RequestHead, kind: int, line: bytes, value: bytes) -> None:
@@ -304,7 +314,10 @@ PROTECTED: Final = frozenset(
 OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 
 
-def _obey_connection(head: RequestHead, named: list[bytes], upgrade: bytes | None) -> None:
+def _obey_connection(
+    head: RequestHead, lines: list[bytes], named: list[bytes], upgrade: bytes | None
+) -> list[bytes]:
+    """Do what `Connection` says; gives the lines that it leaves."""
     if b"close" in named:
         head.keep_alive = False
     elif head.minor == 0:
@@ -317,8 +330,7 @@ def _obey_connection(head: RequestHead, named: list[bytes], upgrade: bytes | Non
         and head.length == 0
     )
     drop = set(named) - OPTIONS - PROTECTED
-    if drop:
-        head.lines = without(head.lines, drop)
+    return without(lines, drop) if drop else lines
 
 
 def without_userinfo(target: bytes) -> bytes:

@@ -64,21 +64,26 @@ class AsyncApi:
     """The document of these settings; where it is asked for is filled in by the request."""
 
     def __init__(self, settings: Realtime, version: str) -> None:
-        ways = WAYS[settings.way]
-        self._security = (
-            {"security": [_ref("components", "securitySchemes", way) for way in ways]}
-            if ways
-            else {}
-        )
-        self._document = _document(settings, version, ways)
+        self._ways = WAYS[settings.way]
+        self._document = _document(settings, version, self._ways)
 
     def at(self, host: str, secure: bool) -> Document:
         """The document for who asked `host`, over TLS or not."""
-        servers = {
-            name: {"host": host, "protocol": plain + "s" * secure, **self._security}
-            for name, plain in (("websocket", "ws"), ("http", "http"))
+        headers = [way for way in self._ways if way != "query"]
+        return self._document | {
+            "servers": {
+                "websocket": _server(host, "ws" + "s" * secure, self._ways),
+                "http": _server(host, "http" + "s" * secure, headers),
+            }
         }
-        return self._document | {"servers": servers}
+
+
+def _server(host: str, protocol: str, ways: Sequence[str]) -> Document:
+    """One way in of those is enough; without any, there is nothing to show."""
+    server: Document = {"host": host, "protocol": protocol}
+    if ways:
+        server["security"] = [_ref("components", "securitySchemes", way) for way in ways]
+    return server
 
 
 def _document(settings: Realtime, version: str, ways: Sequence[str]) -> Document:

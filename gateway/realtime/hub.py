@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from heapq import nlargest
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -117,6 +118,7 @@ class Hub:
     ) -> None:
         self.loop = loop
         self.limits = limits
+        self._away = False
         self.meters = meters
         self.log = log
         self.queued = 0
@@ -134,23 +136,30 @@ class Hub:
         self._hearers: list[Member] = []  # of the update whose turn it is
         self._served = 0
         self._current: Update | Gap | None = None
+        self._left: set[Member] = set()  # of the hearers, since its turn began
         self._running = False
         self._overrun = 0
+        self._told_overrun = -TOLD_EVERY
         self._bad: dict[str, int] = {}
         self._told_bad = -TOLD_EVERY
 
     def obey(self, limits: Limits) -> None:
         """Have these limits hold for whoever comes from now on."""
+        pinged = bool(self.limits.ping_interval)
         self.limits = limits
+        self._away = False
         self.pings.seconds = limits.ping_interval
         self.idles.seconds = limits.idle_timeout
+        if not pinged:
+            for member in self.members:
+                self.pings.start(member)
 
     # ------------------------------------------------------------------------- who is there
 
     def admit(self, exchange: Exchange) -> None:
         """Whether there is room for one more. Raises the error that says no."""
         limits = self.limits
-        if limits.connections and len(self.members) >= limits.connections:
+        if self._away or (limits.connections and len(self.members) >= limits.connections):
             raise Full
         if self._over(b"ip " + exchange.client_ip, limits.connections_per_address):
             raise RateLimited("too many live connections from this address")
@@ -209,14 +218,15 @@ class Hub:
                 del hearers[member]
                 if not hearers:
                     del self._of[symbol]
+        current = self._current
+        if isinstance(current, Update) and not member.symbols & {current.symbol, EVERYTHING}:
+            self._left.add(member)
 
     def recover(self, member: Member, symbols: list[str], since: Offset) -> None:
         """Send what it missed of those symbols, or tell it that this cannot be had."""
         missed = self._history.since(since, symbols)
-        if missed is None:
+        if missed is None or not member.replay(missed, self.limits.history):
             member.tell("refetch", symbols=symbols)
-        else:
-            member.replay(missed)
 
     # ---------------------------------------------------------------------------- from the bus
 
@@ -231,11 +241,12 @@ class Hub:
     def event(self, number: int, data: bytes) -> None:
         try:
             symbol, fields = wire.read_event(data)
+            update = Update(symbol, fields, Offset(self._epoch, number))
         except BadEvent as error:
             self._count_bad(error.kind)
             return
         self.meters.event("accepted")
-        self._put(Update(symbol, fields, Offset(self._epoch, number)))
+        self._put(update)
 
     def _put(self, item: Update | Gap) -> None:
         """In line. Where the line is too long, its oldest go to the history only."""
@@ -255,8 +266,11 @@ class Hub:
     def _count_bad(self, kind: str) -> None:
         self.meters.event(kind)
         self._bad[kind] = self._bad.get(kind, 0) + 1
+        self._tell_bad()
+
+    def _tell_bad(self) -> None:
         now = self.loop.time()
-        if now - self._told_bad >= TOLD_EVERY:
+        if self._bad and now - self._told_bad >= TOLD_EVERY:
             self._told_bad = now
             self.log.warning("bad_events", **self._bad)
             self._bad = {}
@@ -271,31 +285,49 @@ class Hub:
                 return
             item, at = self._current, self._served
             part = self._hearers[at : at + left]
-            if isinstance(item, Update):
-                for hearer in part:
-                    hearer.offer(item, now)
-            else:
-                for hearer in part:
-                    hearer.tell("refetch", symbols=sorted(hearer.symbols))
             left -= len(part) or 1
             self._served = at + len(part)
+            if self._left:
+                part = [hearer for hearer in part if hearer not in self._left]
+            if isinstance(item, Update):
+                for hearer in part:
+                    try:
+                        hearer.offer(item, now)
+                    except Exception as error:  # noqa: BLE001 - the others are to hear it
+                        self._failed(hearer, error)
+            else:
+                for hearer in part:
+                    if hearer.symbols:
+                        hearer.tell("refetch", symbols=sorted(hearer.symbols))
             if self._served >= len(self._hearers):
                 self._current = None
+                self._hearers = []  # else they would be kept here when they have gone
+                self._left.clear()
         self.loop.call_soon(self._fan_out)
 
     def _take_next(self) -> bool:
         """Whose turn it is, and who hears it."""
-        if self._pending:
-            self._current = self._pending.popleft()
-        elif self._overrun:
+        now = self.loop.time()
+        # Where the line does not get empty, those who wait are told all the same.
+        if self._overrun and (not self._pending or now - self._told_overrun >= TOLD_EVERY):
+            self._told_overrun = now
             self.log.warning("events_dropped", count=self._overrun)
             self._overrun = 0
             self._current = Gap(*self._history.last)
+        elif self._pending:
+            self._current = self._pending.popleft()
         else:
             return False
         self._hearers = self._begin(self._current)
         self._served = 0
         return True
+
+    def _failed(self, member: Member, error: Exception) -> None:
+        """One could not be served: that is its end, and nobody else's."""
+        self.loop.call_exception_handler(
+            {"message": "an update could not be handed on", "exception": error}
+        )
+        member.exchange.client.cut()
 
     def _begin(self, item: Update | Gap) -> list[Member]:
         """Who hears it, at the moment when it goes into the history."""
@@ -320,24 +352,26 @@ class Hub:
 
     def status(self) -> dict[str, Any]:
         """This worker's, as the status page shows it."""
-        by_size = sorted(self._of.items(), key=lambda item: -len(item[1]))
+        by_size = nlargest(SHOWN, self._of.items(), key=lambda item: len(item[1]))
         return {
             "connections": len(self.members),
             "subscriptions": sum(len(m) for m in self._of.values()),
-            "symbols": {symbol: len(members) for symbol, members in by_size[:SHOWN]},
+            "symbols": {symbol: len(members) for symbol, members in by_size},
             "queued": self.queued,
             "pending": len(self._pending),
             "offset": str(self._history.last),
         }
 
     def refresh(self) -> None:
-        """Write down what is too frequent to be counted as it happens."""
+        """Write down what is too frequent to be counted, or told, as it happens."""
+        self._tell_bad()
         self.meters.queued.set(self.queued)
         sent, self.sent = self.sent, 0
         self.meters.sent.inc(sent)
 
     def going_away(self) -> None:
-        """Nobody is served from here on: tell all who are there."""
+        """Nobody is served from here on, until `obey`: tell all who are there."""
+        self._away = True
         for member in list(self.members):
             member.leave()
 

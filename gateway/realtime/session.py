@@ -154,9 +154,9 @@ class Session(Member):
             try:
                 self._frames.feed(piece)
             except FrameError as error:
-                if self._state == CLOSING:
-                    self._finish()
-                self._refuse(error)
+                # Behind our own Close it is read on, and not minded: a close would be a reset.
+                if self._state == OPEN:
+                    self._refuse(error)
 
     def _refuse(self, error: FrameError) -> None:
         self._hub.log.info("websocket_error", connection_id=self._id, problem=error.reason)
@@ -275,6 +275,7 @@ class Session(Member):
         hub.closing.stop(self)
         self._state = CLOSED
         self.exchange.body_sent = self._bytes
+        del self._frames  # they know whom they tell: a cycle, which the collector finds late
         hub.log.info(
             "websocket_closed",
             connection_id=self._id,

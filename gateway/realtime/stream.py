@@ -56,6 +56,8 @@ class Stream(Member):
         hub.subscribe(self, symbols)
         if since is not None:
             hub.recover(self, list(symbols), since)
+        if self._client.front.draining:
+            self.leave()
 
     @property
     def full(self) -> bool:

@@ -11,7 +11,7 @@ thousand of them, each object that is not in the processor's cache costs as much
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -78,7 +78,7 @@ class Subscriber:
         self.dropped = 0
         self._untold = 0
         self._told_at = 0.0
-        self._held: dict[str | int, Update] = {}
+        self._held: dict[str, Update] = {}
         self._held_bytes = 0
         self._missed: deque[Update] | None = None  # that go before what is new
         self._gone = False
@@ -124,12 +124,17 @@ class Subscriber:
         self._keeper.sent += 1
         self.write(update)
 
-    def replay(self, updates: Iterable[Update]) -> None:
-        """Send what was missed, as fast as the client takes it; what is new waits behind it."""
-        if self._missed is None:
-            self._missed = deque()
-        self._missed.extend(updates)
+    def replay(self, updates: Sequence[Update], most: int) -> bool:
+        """Send what was missed, as fast as the client takes it; what is new waits behind it.
+
+        Says whether that was possible: no more than `most` can wait.
+        """
+        waiting = self._missed or ()
+        if len(waiting) + len(updates) > most:
+            return False
+        self._missed = deque((*waiting, *updates))
         self._catch_up()
+        return True
 
     def _catch_up(self) -> None:
         missed = self._missed
@@ -192,7 +197,7 @@ class Subscriber:
             return
         self._ready = False
         pace, held = self._pace, self._held
-        key = update.symbol if self.conflate else update.number
+        key = update.symbol if self.conflate else update.offset
         before = held.pop(key, None)
         if before is not None:
             self._held_bytes -= before.size

@@ -33,6 +33,7 @@ EXPLAINED: Final = {
     "no_object": "expected an object, and so is its payload, if there is one",
     "bad_symbol": "symbol (in a payload: ticker) is one to five letters, A to Z",
     "bad_price": "predicted_price is a number",
+    "too_deep": "objects and lists are nested in one another too often",
 }
 
 
@@ -110,12 +111,16 @@ class Update:
     KIND: Final = "prediction_update"
 
     def __init__(self, symbol: str, fields: Mapping[str, Any], offset: Offset) -> None:
+        """Raises `BadEvent` for what is nested deeper than can be written."""
         self.symbol = symbol
         self.number = offset.number
         self.offset = str(offset)
-        self.text = orjson.dumps(
-            {"type": self.KIND, "symbol": symbol, **fields, "offset": self.offset}
-        )
+        try:
+            self.text = orjson.dumps(
+                {"type": self.KIND, "symbol": symbol, **fields, "offset": self.offset}
+            )
+        except orjson.JSONEncodeError:
+            raise BadEvent("too_deep") from None
         self.frame = frame(self.text)
         self._deflated = b""
         self._event = b""

@@ -45,7 +45,7 @@ def test_settings_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["apis", "keys", "users"],
+    ["api", "keys", "users"],
 )
 def test_settings_of_what_does_not_exist_are_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
