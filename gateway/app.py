@@ -30,7 +30,9 @@ from gateway.generation import Behind, Dialing, Generation
 from gateway.http1.fields import HeadLimits
 from gateway.live import Live
 from gateway.local import Application, exchange_of, handler_of
+from gateway.own import Handler, Own
 from gateway.pipeline import Pipeline, error_body
+from gateway.services import Services
 from gateway.shared import Shared
 from gateway.storage import Storage
 from gateway.telemetry.access_log import AccessLog
@@ -84,6 +86,10 @@ class Gateway:
         await self._edge.open()
         self._live = Live(self._edge, self._storage.bus, metrics=self.metrics, log=self.log)
         await self._live.obey(settings.realtime)
+        self._apis = Services(
+            self._storage, exchange_of=exchange_of, metrics=self.metrics, log=self.log
+        )
+        await self._apis.obey(settings)
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
         await self._runner.setup()
@@ -95,10 +101,10 @@ class Gateway:
         )
 
     def _own_routes(self, settings: Settings) -> list[Route]:
-        own = [one for one in self._table if one.there()]
+        own = [one for one in (*self._table, *self._apis.table()) if one.there()]
         return [self._own_route(one, settings) for one in own] + self._live.routes()
 
-    def _own_route(self, own: api.Own, settings: Settings) -> Route:
+    def _own_route(self, own: Own, settings: Settings) -> Route:
         assert self._runner.server is not None
         route = Route(
             own.name,
@@ -137,9 +143,7 @@ class Gateway:
         return application
 
     @web.middleware
-    async def _answer_errors(
-        self, request: web.Request, handler: api.Handler
-    ) -> web.StreamResponse:
+    async def _answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except GatewayError as error:
@@ -177,11 +181,13 @@ class Gateway:
         before = self.generation
         self._edge.apply(settings)
         await self._live.obey(settings.realtime)
+        await self._apis.obey(settings)
         try:
             after = self._generate(settings, before)
         except BaseException:
             self._edge.apply(before.settings)
             await self._live.obey(before.settings.realtime)
+            await self._apis.obey(before.settings)
             await self._edge.settle()
             raise
         self.generation = after
@@ -286,6 +292,7 @@ class Gateway:
         await self._runner.cleanup()
         await self._edge.close()
         await self._dialing.close()
+        await self._apis.close()
         await self._storage.close()
         await asyncio.sleep(0)  # for transports that were closed to say so
         self._writer.close()

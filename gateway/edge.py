@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from gateway.api import Own
 from gateway.config import Settings
 from gateway.config.edges import Cors as CorsSettings
 from gateway.config.model import Route as RouteSettings
@@ -22,6 +21,7 @@ from gateway.config.ratelimits import RateLimit as LimitSettings
 from gateway.config.realtime import Realtime
 from gateway.exchange import Endpoint, Exchange, Policy, Route
 from gateway.keyring import Keyring
+from gateway.own import Own
 from gateway.policies import cors, ratelimit, sunset
 from gateway.policies.access import Access
 from gateway.policies.api_key import ApiKeys

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"workers"}),
     frozenset({"server"}),
     frozenset({"app"}),
-    frozenset({"generation", "live"}),
+    frozenset({"generation", "live", "services"}),
     frozenset({"edge"}),
     frozenset({"identities", "storage"}),
     frozenset(
@@ -64,7 +64,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"identity", "keyring"}),
     frozenset({"limits", "caching"}),
-    frozenset({"front", "exchange", "headers", "http1", "openapi", "stores", "config"}),
+    frozenset({"front", "exchange", "own", "headers", "http1", "openapi", "stores", "config"}),
     frozenset(
         {"authorities", "errors", "units", "apikeys", "deadline", "listening", "proxyprotocol"}
     ),
