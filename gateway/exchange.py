@@ -276,6 +276,7 @@ class Route:
     methods: frozenset[bytes] | None = None
     max_body: int = 0
     policies: tuple[Policy, ...] = ()
+    query_token: bool = False  # a token may come in the query, as for every WebSocket
     preflight: bool = False  # a policy answers CORS preflights, whatever `methods` says
     replaces: frozenset[bytes] = frozenset()  # lower-case names: ours, whatever an upstream says
 

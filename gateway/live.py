@@ -101,6 +101,7 @@ class Live:
             path.encode(),
             exact=True,
             methods=frozenset((b"GET",)),
+            query_token=True,
         )
         return self._edge.put_on_live(route, settings)
 

@@ -12,13 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 from websockets.sync.client import connect
 
 from gateway import demo, samples
 from gateway.config import load
+from gateway.realtime import wire
+from gateway.stores.shared_bus import SharedLog
 from tests import servers
 
 ROOT = Path(__file__).parent.parent
@@ -105,13 +109,13 @@ def fresh() -> Iterator[Demo]:
 
 
 def test_every_printed_curl_line_works(running: Demo) -> None:
-    lines = running.lines("curl")
-    assert len(lines) == 17
+    lines = [line for line in running.lines("curl") if "/stream/" not in line]  # it never ends
+    assert len(lines) == 18
     calls = [subprocess.Popen(line, shell=True, stdout=subprocess.PIPE) for line in lines]
     for line, call in zip(lines, calls, strict=True):
         output = call.communicate(timeout=PATIENCE)[0]
         assert call.returncode == 0, line
-        assert (b'"error":' in output) == ("nowhere" in line), (line, output)
+        assert (b'"status_code":' in output) == ("nowhere" in line), (line, output)
 
 
 def test_the_printed_key_opens_the_shop_and_others_do_not(running: Demo) -> None:
@@ -180,11 +184,47 @@ def test_the_clock_ticks_while_it_is_listened_to(running: Demo) -> None:
 
 
 def test_the_websocket_says_what_it_is_told(running: Demo) -> None:
-    (line,) = running.lines(sys.executable)
+    (line,) = (line for line in running.lines(sys.executable) if line.endswith("/ws/echo"))
     with connect(line.split()[-1], proxy=None) as client:
         client.send("hello")
         client.send(b"\0\1")
         assert (client.recv(PATIENCE), client.recv(PATIENCE)) == ("hello", b"\0\1")
+
+
+def test_predictions_tick_on_the_websocket(running: Demo) -> None:
+    (line,) = (line for line in running.lines(sys.executable) if line.endswith("/ws/predictions"))
+    asked = re.findall(r"^  ({.*})", running.said, re.MULTILINE)
+    with connect(line.split()[-1], proxy=None) as client:
+        client.send(*asked)
+        heard = [json.loads(client.recv(PATIENCE)) for _ in range(4)]
+    assert [message["type"] for message in heard[:2]] == ["welcome", "subscribed"]
+    assert {message["symbol"] for message in heard[2:]} == {"AAPL", "MSFT"}
+
+
+def test_predictions_tick_in_the_stream_of_events(running: Demo) -> None:
+    (line,) = (line for line in running.lines("curl") if "/stream/" in line)
+    with subprocess.Popen(
+        line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as curl:
+        assert curl.stdout
+        while b"event: prediction_update" not in (said := curl.stdout.readline()):
+            assert said
+        os.killpg(curl.pid, signal.SIGTERM)
+
+
+def test_the_page_shows_where_predictions_come_from(running: Demo) -> None:
+    (url,) = running.lines("http")
+    page = done(f"curl -s {url}")
+    assert "new WebSocket(" in page
+    assert "//cdn" not in page
+
+
+def test_predictions_walk_the_same_way_each_time() -> None:
+    walks = [samples.Predictor(Random(1)) for _ in range(2)]
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    events = [[one.event(now) for _ in range(12)] for one in walks]
+    assert events[0] == events[1]
+    assert {wire.read_event(event)[0] for event in events[0]} == set(samples.PRICES)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -244,9 +284,10 @@ def test_settings_of_a_file_hold_but_for_what_is_behind(tmp_path: Path) -> None:
     )
     base = load(file, {}, {"host": "127.0.0.1", "port": 81}, tmp_path)
     urls = dict.fromkeys(demo.SERVICES, "http://127.0.0.1:1") | {"catalog-b": "http://127.0.0.1:2"}
-    made = demo.over_samples(base, demo.Samples(urls, tmp_path))
+    made = demo.over_samples(base, demo.Samples(urls, tmp_path, SharedLog(1)))
     assert (made.port, made.timeout, made.workers) == (81, 7.0, 1)
-    assert [route.name for route in made.routes] == ["orders", "catalog", "echo", "shop", "prices"]
+    names = ["orders", "catalog", "echo", "page", "shop", "prices"]
+    assert [route.name for route in made.routes] == names
     assert made.stores.redis is None
     assert made.stores.sqlite == tmp_path / "gateway.db"
 

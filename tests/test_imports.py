@@ -64,7 +64,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"identity", "keyring"}),
     frozenset({"limits", "caching"}),
-    frozenset({"front", "exchange", "own", "headers", "http1", "openapi", "stores", "config"}),
+    frozenset({"front", "exchange", "own", "bodies", "headers", "http1", "openapi", "stores", "config"}),
     frozenset(
         {"authorities", "errors", "units", "apikeys", "deadline", "listening", "proxyprotocol"}
     ),

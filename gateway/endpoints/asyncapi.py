@@ -39,5 +39,6 @@ class AsyncApi:
         host, scheme = exchange.host or b"localhost", peer.scheme
         if peer.trusted:
             host, scheme = head.forwarded_host or host, head.forwarded_proto or scheme
-        made = document(host.decode("latin-1"), scheme == b"https")
+        asked, over = (value.partition(b",")[0].strip() for value in (host, scheme))
+        made = document(asked.decode("latin-1"), over.lower() == b"https")
         return web.Response(body=orjson.dumps(made), content_type="application/json")

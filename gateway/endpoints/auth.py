@@ -6,15 +6,17 @@ password costs anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import orjson
 from aiohttp import web
+from pydantic import Field
 
-from gateway.errors import BadRequest, PayloadTooLarge, RateLimited, Unauthorized, ValidationFailed
+from gateway.bodies import Asked, read
+from gateway.errors import RateLimited, Unauthorized
 from gateway.exchange import Exchange
 from gateway.identity.sessions import Sessions, Tokens, Wrong, account
 from gateway.stores import Decision, Limiter
@@ -23,6 +25,21 @@ from gateway.units import Rate
 
 BODY_BYTES: Final = 16_384
 LONGEST_FIELD: Final = 1024  # characters
+
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST_FIELD)]
+
+
+class Login(Asked, extra="ignore"):
+    """Who signs in."""
+
+    username: Text
+    password: Text
+
+
+class Refresh(Asked, extra="ignore"):
+    """What an earlier answer gave."""
+
+    refresh_token: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,8 @@ class Auth:
     async def login(self, request: web.Request) -> web.Response:
         exchange = self._exchange_of(request)
         await self._limit_address(exchange, b"login")
-        name, password = await fields(request, "username", "password")
+        asked = await read(request, Login, BODY_BYTES)
+        name, password = asked.username, asked.password
         key = b"login account " + sha256(account(name).encode()).digest()
         await self._limit(exchange, key, self._attempts.per_account)
         try:
@@ -77,9 +95,9 @@ class Auth:
     async def refresh(self, request: web.Request) -> web.Response:
         exchange = self._exchange_of(request)
         await self._limit_address(exchange, b"refresh")
-        (token,) = await fields(request, "refresh_token")
+        asked = await read(request, Refresh, BODY_BYTES)
         try:
-            return _answer(await self._sessions.refresh(token))
+            return _answer(await self._sessions.refresh(asked.refresh_token))
         except Wrong as wrong:
             why = b'Bearer error="invalid_token"'
             self._refuse(exchange, wrong, "the refresh token is not valid", why)
@@ -87,8 +105,8 @@ class Auth:
     async def logout(self, request: web.Request) -> web.Response:
         exchange = self._exchange_of(request)
         await self._limit_address(exchange, b"refresh")
-        (token,) = await fields(request, "refresh_token")
-        await self._sessions.logout(token)
+        asked = await read(request, Refresh, BODY_BYTES)
+        await self._sessions.logout(asked.refresh_token)
         return web.Response(status=204)
 
     async def _limit_address(self, exchange: Exchange, what: bytes) -> None:
@@ -116,38 +134,6 @@ class Auth:
             client_ip=exchange.client_ip,
             reason=reason,
         )
-
-
-async def fields(request: web.Request, *names: str) -> Sequence[str]:
-    """Those texts of the request's JSON object.
-
-    Raises `PayloadTooLarge`, `BadRequest` for what is no JSON object, `ValidationFailed` for
-    one that lacks them.
-    """
-    body = b""
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise PayloadTooLarge
-    try:
-        table = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        table = None
-    if not isinstance(table, dict):
-        raise BadRequest("the body is not a JSON object", closes=False)
-    flaws = [
-        {
-            "in": "body",
-            "name": "",
-            "path": f"/{name}",
-            "message": f"expected a text of 1 to {LONGEST_FIELD} characters",
-        }
-        for name in names
-        if not isinstance(table.get(name), str) or not 0 < len(table[name]) <= LONGEST_FIELD
-    ]
-    if flaws:
-        raise ValidationFailed(details=flaws)
-    return [table[name] for name in names]
 
 
 def _answer(tokens: Tokens) -> web.Response:

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import orjson
 from aiohttp import web
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway import units
-from gateway.errors import BadRequest, NotFound, PayloadTooLarge, ValidationFailed
+from gateway.bodies import Asked, invalid, read
+from gateway.errors import NotFound
 from gateway.exchange import Exchange
 from gateway.keyring import Keyring, NoSuchKeyError, NotActiveError, owner_name, scope_names
 from gateway.stores.keys import ApiKey
@@ -31,20 +25,7 @@ from gateway.telemetry.events import EventLog
 BODY_BYTES: Final = 16_384
 GRACE: Final = 3600.0  # s
 
-Model = TypeVar("Model", bound=BaseModel)
 Lifetime = Annotated[float, BeforeValidator(units.duration)]
-
-
-class Asked(BaseModel):
-    """What all bodies have in common."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        hide_input_in_errors=True,
-        defer_build=True,  # 14 ms of each start, and seldom used
-    )
 
 
 class Create(Asked):
@@ -89,10 +70,10 @@ class ManagedKeys:
 
     async def create(self, request: web.Request) -> web.Response:
         """201 with the key."""
-        asked = await _read(request, Create)
+        asked = await read(request, Create, BODY_BYTES)
         tiers = self._tiers()
         if asked.tier not in tiers:
-            raise _invalid("tier", f"there is no such tier, only {', '.join(tiers)}")
+            raise invalid(f"there is no such tier, only {', '.join(tiers)}", "tier")
         made, key = await self._ring().create(asked.owner, asked.tier, asked.scopes, asked.expires)
         self._tell(request, "key_created", made.id)
         return self._answer({**self._shown(made), "key": key}, 201)
@@ -103,19 +84,19 @@ class ManagedKeys:
 
     async def rotate(self, request: web.Request) -> web.Response:
         """201 with the new key; 422 for an old one that is not good, or has a successor."""
-        asked = await _read(request, Rotate)
+        asked = await read(request, Rotate, BODY_BYTES)
         try:
             made, key = await self._ring().rotate(asked.id, asked.grace, asked.expires)
         except NoSuchKeyError:
             raise NotFound("there is no key of this id") from None
         except NotActiveError as error:
-            raise _invalid("id", f"the key {error}") from None
+            raise invalid(f"the key {error}", "id") from None
         self._tell(request, "key_rotated", asked.id, successor=made.id)
         return self._answer({**self._shown(made), "key": key}, 201)
 
     async def revoke(self, request: web.Request) -> web.Response:
         """204, however often."""
-        asked = await _read(request, Revoke)
+        asked = await read(request, Revoke, BODY_BYTES)
         try:
             await self._ring().revoke(asked.id)
         except NoSuchKeyError:
@@ -157,42 +138,6 @@ class ManagedKeys:
             key=key,
             **more,
         )
-
-
-async def _read(request: web.Request, model: type[Model]) -> Model:
-    """The request's JSON object.
-
-    Raises `PayloadTooLarge`, `BadRequest` for what is no JSON object, `ValidationFailed` for one
-    that is not what is asked for.
-    """
-    body = b""
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise PayloadTooLarge
-    try:
-        table = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        table = None
-    if not isinstance(table, dict):
-        raise BadRequest("the body is not a JSON object", closes=False)
-    try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        raise ValidationFailed(
-            details=[
-                {
-                    "in": "body",
-                    "path": ".".join(map(str, flaw["loc"])),
-                    "message": flaw["msg"].removeprefix("Value error, "),
-                }
-                for flaw in error.errors(include_url=False, include_input=False)
-            ]
-        ) from None
-
-
-def _invalid(path: str, message: str) -> ValidationFailed:
-    return ValidationFailed(details=[{"in": "body", "path": path, "message": message}])
 
 
 def _moment(milliseconds: int | None) -> str | None:

@@ -107,8 +107,13 @@ def bearer(exchange: Exchange) -> bytes | None:
 
 
 def query_token(exchange: Exchange) -> bytes | None:
-    """The token in a WebSocket's query, which is then moved to where it belongs."""
-    if not exchange.head.upgrade or QUERY_NAME not in exchange.query:
+    """The token in the query, which is then moved to where it belongs.
+
+    Browsers can set no header for a WebSocket, nor for an EventSource.
+    """
+    route = exchange.route
+    allowed = exchange.head.upgrade or (route is not None and route.query_token)
+    if not allowed or QUERY_NAME not in exchange.query:
         return None
     parts = exchange.query[1:].split(b"&")
     tokens = [part[len(QUERY_NAME) :] for part in parts if part.startswith(QUERY_NAME)]

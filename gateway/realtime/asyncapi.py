@@ -36,7 +36,7 @@ SCHEMES: Final[Mapping[str, Document]] = {
         "type": "httpApiKey",
         "name": "token",
         "in": "query",
-        "description": "a JWT, for a WebSocket in a browser, which can set no header",
+        "description": "a JWT, for a browser, which can set no header",
     },
 }
 WAYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -101,7 +101,7 @@ def _document(settings: Realtime, version: str, ways: Sequence[str]) -> Document
             "predictions": _websocket(settings, "query" in ways),
             "stream": _stream(settings),
         },
-        "operations": _operations(),
+        "operations": _operations("query" in ways),
         "components": {
             "messages": {name_of(m): _message(m) for m in (*FROM_CLIENTS, *TO_CLIENTS)},
             "schemas": _schemas(settings),
@@ -148,14 +148,14 @@ def _stream(settings: Realtime) -> Document:
     }
 
 
-def _operations() -> Document:
-    symbols = {"type": "string", "description": "with commas between them"}
-    since = {"type": "string", "description": "an offset, for who comes back"}
-    query = {
-        "type": "object",
-        "properties": {"symbols": symbols, "since": since},
-        "required": ["symbols"],
+def _operations(with_token: bool) -> Document:
+    known = {
+        "symbols": {"type": "string", "description": "with commas between them"},
+        "since": {"type": "string", "description": "an offset, for who comes back"},
     }
+    if with_token:
+        known["token"] = TOKEN
+    query = {"type": "object", "properties": known, "required": ["symbols"]}
     return {
         "subscribe": _request("subscribe", "subscribed", "refetch", "error"),
         "unsubscribe": _request("unsubscribe", "unsubscribed", "error"),

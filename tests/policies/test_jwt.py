@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import StoreDown, Unauthorized
-from gateway.exchange import Exchange, Principal
+from gateway.exchange import Exchange, Principal, Route
 from gateway.http1.request import parse_request
 from gateway.identity import jose
 from gateway.identity.verify import Issuer, Verifier
@@ -203,6 +203,13 @@ def test_token_in_another_requests_query_is_not_looked_at() -> None:
     made = exchange(first=b"GET " + target + b" HTTP/1.1")
     assert Scene().jwt.authenticate(made) is None
     assert made.query == target[2:]
+
+
+def test_route_may_take_the_token_from_the_query_of_any_request() -> None:
+    made = exchange(first=b"GET /p?a=b&token=" + token("EdDSA") + b" HTTP/1.1")
+    made.route = Route("live", cast("Any", None), cast("Any", None), b"/p", query_token=True)
+    assert isinstance(Scene().jwt.authenticate(made), Principal)
+    assert made.query == b"?a=b"
 
 
 def test_header_is_what_counts_where_there_are_both() -> None:
