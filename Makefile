@@ -17,10 +17,10 @@ export PATH := $(or $(PATH),/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 BOOTSTRAP := $(or $(PYTHON),python3) .ci/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test check format smoke bench lock clean
+.PHONY: help install run dev test check format reflect smoke bench bench-ws lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 install:  ## make .venv with everything pinned, and the gateway in it; quick when done already
 	@$(BOOTSTRAP) test
@@ -43,6 +43,13 @@ format: install  ## put the code into the form that `check` wants
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The example's tables are made in a file of their own, as their owner would make them.
+EXAMPLE := deploy/examples/pages
+reflect: install  ## write the models of the example's tables anew (REFLECT_ARGS=--check: are they?)
+	@$(BIN)/python $(EXAMPLE)_migrate.py build/pages.db
+	@PAGES_DB=build/pages.db $(BIN)/gateway reflect --config $(EXAMPLE).yaml \
+		--output $(EXAMPLE)_models.py $(REFLECT_ARGS)
+
 smoke: install  ## import every module, start the gateway, ask /health, stop it
 	@$(BIN)/python .ci/smoke.py
 
@@ -51,6 +58,10 @@ bench: install  ## the gateway and its peers side by side (as root, Debian's ngi
 	@if [ "$$(id -u)" = 0 ] && ! (command -v nginx && command -v haproxy && command -v wrk) >/dev/null; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light haproxy wrk; fi
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-ws: install  ## live updates to 10,000 WebSockets, beside other servers and bare send calls
+	@$(BOOTSTRAP) bench
+	@$(BIN)/python -m bench.ws $(BENCH_ARGS)
 
 # Each file is compiled against the one before, so that all agree on every version. The addresses
 # of package indexes stay out. LOCK_ARGS=--upgrade takes the newest.

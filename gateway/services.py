@@ -49,7 +49,7 @@ class Services:
     async def obey(self, settings: Settings) -> None:
         """Serve what is named, as it is told; what did not change goes on."""
         makers: dict[str, Callable[[Settings], Awaitable[Service]]] = {}
-        for name in settings.apis.model_fields:
+        for name in type(settings.apis).model_fields:
             table: Api | None = getattr(settings.apis, name)
             before = self._open.get(name)
             if before is not None and before[0] == table:

@@ -2,7 +2,7 @@
 
 The theory. Subscribers are found by symbol, without a walk over all connections. An update is
 encoded once; handing it on is a rate check and a `write` of bytes that all share. To many it goes
-in slices, between which the loop serves requests: a slice of `SLICE` takes about a millisecond.
+in slices, between which the loop serves requests: a slice of `SLICE` takes a third of a millisecond.
 Updates go out one after the other, each to all of its subscribers as they were when its turn
 came, so none overtakes another. Into the history an update goes at that moment, too: who
 subscribes then finds it there and is not handed it a second time.
@@ -26,7 +26,7 @@ from gateway.realtime.subscriber import TEN_A_SECOND, Pace, Subscriber
 from gateway.realtime.wire import EVERYTHING, BadEvent, Offset, Update
 from gateway.units import Rate
 
-SLICE: Final = 128  # subscribers that are served before the loop goes round
+SLICE: Final = 32  # subscribers that are served before the loop goes round
 PENDING: Final = 10000  # events that wait for their turn
 REMIND_AFTER: Final = 0.05  # seconds; how much later than its time an update may be
 SHOWN: Final = 100  # symbols in the status
@@ -290,6 +290,7 @@ class Hub:
             if self._left:
                 part = [hearer for hearer in part if hearer not in self._left]
             if isinstance(item, Update):
+                self.sent += len(part)
                 for hearer in part:
                     try:
                         hearer.offer(item, now)

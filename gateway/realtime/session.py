@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from secrets import token_hex
 from time import monotonic
+from typing import Final
 
 from aiohttp.http import WSMsgType
 
@@ -16,12 +17,13 @@ from gateway.exchange import Exchange, Piece
 from gateway.realtime import handshake, wire
 from gateway.realtime.frames import FrameError, Frames, sendable
 from gateway.realtime.hub import Hub, Member
-from gateway.realtime.wire import Ping, Refused, Subscribe, Unsubscribe, Update
+from gateway.realtime.wire import Refused, Subscribe, Unsubscribe, Update
 
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED = 1000, 1001, 1002, 1003
 NO_CODE, ABNORMAL, POLICY = 1005, 1006, 1008  # the first two are never sent: they name what was not
 
 OPEN, CLOSING, CLOSED = range(3)
+ROUNDING: Final = 1e-6  # seconds that sums of fractions may be off
 
 
 class Session(Member):
@@ -90,8 +92,21 @@ class Session(Member):
     def full(self) -> bool:
         return self._client.full or self._state != OPEN
 
+    def offer(self, update: Update, now: float) -> None:
+        """What is inherited, with `write` in its place: a call less, ten thousand times over."""
+        if self._ready and (now - self._sent_at >= self._period or self._in_time(now)):
+            self._sent_at = now
+            self.sent += 1
+            data = update.deflated if self._deflate else update.frame
+            self._bytes += len(data)
+            self._write(data)
+        else:
+            self._hold(update)
+
     def write(self, update: Update) -> None:
-        self._send(update.deflated if self._deflate else update.frame)
+        data = update.deflated if self._deflate else update.frame
+        self._bytes += len(data)
+        self._write(data)
 
     def tell(self, kind: str, **fields: object) -> None:
         if self._state == OPEN:
@@ -102,11 +117,14 @@ class Session(Member):
         self._write(data)
 
     def ping(self) -> None:
-        if not self._heard:
+        if self._client.full:
+            self._heard = True  # perhaps it is not read; if it takes nothing, that has its time
+        elif self._heard:
+            self._heard = False
+            self._send(wire.frame(b"", wire.PING))
+        else:
             self._end("silent")
             return
-        self._heard = False
-        self._send(wire.frame(b"", wire.PING))
         self._hub.pings.start(self)
 
     def idle(self) -> None:
@@ -198,9 +216,9 @@ class Session(Member):
         now = monotonic()
         step = rate.period / rate.count
         at = max(self._allowed_at, now - (rate.count - 1) * step)
-        if at > now:
+        if at > now + ROUNDING:
             return False
-        if at + (rate.count - 1) * step <= now:
+        if at + (rate.count - 1) * step <= now + ROUNDING:
             self._strikes = 0  # quiet for as long as it takes to be as good as new
         self._allowed_at = at + step
         return True
@@ -232,13 +250,13 @@ class Session(Member):
             elif isinstance(action, Unsubscribe):
                 hub.unsubscribe(self, action.symbols)
                 self.tell("unsubscribed", symbols=action.symbols)
-            elif isinstance(action, Ping):
+            else:
                 self.tell("pong")
         except Refused as refused:
             self._tell_error(refused.code, refused.message)
         if self.symbols:
             hub.idles.stop(self)
-        elif self._state == OPEN:
+        else:
             hub.idles.start(self)
 
     def _subscribe(self, asked: Subscribe) -> None:

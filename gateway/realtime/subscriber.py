@@ -37,7 +37,10 @@ class Pace:
 
 
 class Keeper(Protocol):
-    """Counts what waits, and calls `release` on those who told it to, a little later."""
+    """Counts what waits, and calls `release` on those who told it to, a little later.
+
+    It counts an update as `sent` to whom it was offered; who holds it back says so.
+    """
 
     queued: int
     sent: int
@@ -57,6 +60,7 @@ class Subscriber:
         "_keeper",
         "_lately",
         "_missed",
+        "_oldest",
         "_pace",
         "_period",
         "_ready",
@@ -85,8 +89,9 @@ class Subscriber:
         self._ready = True  # nothing waits, and the client takes what it is sent
         self._period = 0.0 if pace.rate is None else pace.rate.period
         self._sent_at = -inf  # the last one
-        # With others less than a period before it, those: kept only while it is not quiet.
-        self._lately: deque[float] | None = None
+        # When the last ones went, as many as the rate's count: a ring, and where its oldest is.
+        self._lately: list[float] | None = None
+        self._oldest = 0
 
     # ------------------------------------------------------------------ what a subclass knows
 
@@ -114,7 +119,6 @@ class Subscriber:
         if self._ready and (now - self._sent_at >= self._period or self._in_time(now)):
             self._sent_at = now
             self.sent += 1
-            self._keeper.sent += 1
             self.write(update)
         else:
             self._hold(update)
@@ -176,23 +180,26 @@ class Subscriber:
     # ----------------------------------------------------------------------------------- its own
 
     def _in_time(self, now: float) -> bool:
-        """Whether one may go now: of any period, no more than the rate's count."""
-        period, last = self._period, self._sent_at
-        if now - last >= period:
-            self._lately = None
-            return True
-        lately = self._lately
-        if lately is None or now - lately[-1] >= period:
-            lately = self._lately = deque((last,))
-        while lately and now - lately[0] >= period:
-            lately.popleft()
-        rate = self._pace.rate
-        if rate is not None and len(lately) >= rate.count:
+        """Whether one may go now: in no period go more than the rate's count."""
+        times = self._lately
+        if times is None:
+            rate = self._pace.rate
+            if rate is None:
+                return True
+            times = self._lately = [-inf] * rate.count
+        at, last = self._oldest, self._sent_at
+        if times[at - 1] != last:  # one that came after a quiet period, alone in it: not noted yet
+            times[at] = last
+            at = at + 1 if at + 1 < len(times) else 0
+        self._oldest = at
+        if now - times[at] < self._period:
             return False
-        lately.append(now)
+        times[at] = now
+        self._oldest = at + 1 if at + 1 < len(times) else 0
         return True
 
     def _hold(self, update: Update) -> None:
+        self._keeper.sent -= 1
         if self._gone:  # it left while others were served
             return
         self._ready = False

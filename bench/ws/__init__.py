@@ -1,0 +1,1 @@
+"""The live updates' benchmark: ten thousand WebSockets here, in the usual servers, and bare."""
