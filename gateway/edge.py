@@ -146,6 +146,8 @@ class Edge:
     def put_on_live(self, route: Route, settings: Realtime) -> Route:
         """The way to live updates with its policies."""
         route.policies = tuple(self._live_policies(route, settings))
+        guards = [policy for policy in route.policies if isinstance(policy, Auth)]
+        route.still = guards[0].still if guards else None
         return route
 
     def unrouted(self) -> tuple[Policy, ...]:

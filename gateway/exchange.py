@@ -277,6 +277,7 @@ class Route:
     max_body: int = 0
     policies: tuple[Policy, ...] = ()
     query_token: bool = False  # a token may come in the query, as for every WebSocket
+    still: Callable[[Exchange], bool | Coroutine[Any, Any, bool]] | None = None  # would it get in
     preflight: bool = False  # a policy answers CORS preflights, whatever `methods` says
     replaces: frozenset[bytes] = frozenset()  # lower-case names: ours, whatever an upstream says
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import __version__
+from gateway.bodies import flaw
 from gateway.config.realtime import Realtime
 from gateway.edge import Edge
-from gateway.errors import NotFound, ValidationFailed
+from gateway.errors import BadRequest, NotFound, ValidationFailed
 from gateway.exchange import Endpoint, Route
 from gateway.stores import Bus
 from gateway.telemetry.events import EventLog
@@ -106,7 +107,7 @@ class Live:
         return self._edge.put_on_live(route, settings)
 
     async def publish(self, data: bytes) -> None:
-        """Tell everyone. Raises `ValidationFailed` for what is no event, `StoreDown`."""
+        """Tell everyone. Raises `BadRequest`, `ValidationFailed` for what is no event, `StoreDown`."""
         from gateway.realtime.wire import EXPLAINED, BadEvent, Offset, Update, read_event
 
         if self._heard is None:  # a reload took it away since the request was routed
@@ -114,7 +115,9 @@ class Live:
         try:
             Update(*read_event(data), Offset("", 0))
         except BadEvent as error:
-            what = {"in": "body", "path": "", "message": EXPLAINED[error.kind]}
+            if error.kind == "no_json":
+                raise BadRequest("the body is not JSON", closes=False) from None
+            what = flaw((), EXPLAINED[error.kind])
             raise ValidationFailed("this is no event", details=[what]) from None
         await self._bus_of().publish(self._heard.subject, data)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange, Route
-from gateway.routing import Table, resolve
+from gateway.routing import LONGEST, REMEMBERED, Table, resolve
 
 
 class Silent:
@@ -311,6 +311,25 @@ def test_match_is_what_the_rules_say_one_by_one(
         assert naive(own, exact, prefixes, resolve(path), host) is not expected
     else:
         assert actual is expected
+
+
+def test_paths_that_are_remembered_are_few_and_short() -> None:
+    table = Table([], [route(b"/api")])
+    for number in range(2 * REMEMBERED + 1):
+        assert found(table, b"/api/%d" % number) == "/api"
+    assert found(table, b"/api/" + b"x" * LONGEST) == "/api"
+    assert len(table._known) <= REMEMBERED
+    assert max(map(len, table._known)) <= LONGEST
+
+
+def test_path_that_is_remembered_is_for_every_host_and_method() -> None:
+    for_all, reading = route(b"/api"), route(b"/api/x", methods="GET", name="reading")
+    table = Table([], [for_all, reading])
+    for _ in range(2):
+        assert found(table, b"/api/y") == "/api"
+        assert found(table, b"/api/y", None, b"POST") == "/api"
+        assert found(table, b"/api/x") == "reading"
+        assert found(table, b"/api/x", method=b"POST") == "/api"
 
 
 @given(TABLES, PATHS)

@@ -78,7 +78,8 @@ class Asking(Protocol):
 
 
 class Heading(Protocol):
-    lines: list[bytes]
+    @property
+    def lines(self) -> list[bytes]: ...
 
 
 def sent_up(exchange: Asking) -> Sequence[bytes]:

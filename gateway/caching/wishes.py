@@ -66,8 +66,10 @@ ASKING: Final = HANDED_ON | TAKEN | OVERRIDES | {b"cache-control", b"authorizati
 class Asks(Protocol):
     """A request's head."""
 
-    received: list[bytes]
     wishes: object
+
+    @property
+    def received(self) -> list[bytes]: ...
 
 
 def wishes_of(head: Asks) -> Wishes:

@@ -74,6 +74,25 @@ class Auth:
         self._failed("missing")
         return self._turn_away(exchange, Unauthorized())
 
+    def still(self, exchange: Exchange) -> bool | Coroutine[Any, Any, bool]:
+        """Whether one that was let in, and is connected for long, would be let in again."""
+        try:
+            for way in self._ways:
+                found = way.authenticate(exchange)
+                if isinstance(found, Principal):
+                    return self._scopes <= found.scopes
+                if found is not None:
+                    return self._still(found)
+        except Unauthorized:
+            pass
+        return False
+
+    async def _still(self, coroutine: Coroutine[Any, Any, Principal]) -> bool:
+        try:
+            return self._scopes <= (await coroutine).scopes
+        except Unauthorized:
+            return False
+
     async def _wait(self, exchange: Exchange, coroutine: Coroutine[Any, Any, Principal]) -> None:
         try:
             found = await coroutine

@@ -23,6 +23,7 @@ REMEMBERED: Final = 4096  # tokens of a worker, of 1 to 2 KiB each in memory
 AUTHORIZATION: Final = b"authorization"
 BEARER: Final = b"bearer "
 QUERY_NAME: Final = b"token="
+MOVED: Final = b"Authorization: Bearer "
 LONGEST_VALUE: Final = 4096  # bytes of a header made from a claim
 EXPLAINED: Final = {
     "expired": "the token has expired",
@@ -57,6 +58,8 @@ class Jwt:
         token = bearer(exchange)
         if token is None:
             token = query_token(exchange)
+        if token is None:
+            token = moved(exchange)
             if token is None:
                 return None
         digest = sha256(token).digest()
@@ -122,8 +125,16 @@ def query_token(exchange: Exchange) -> bytes | None:
     rest = b"&".join(part for part in parts if not part.startswith(QUERY_NAME))
     exchange.query = b"?" + rest if rest else b""
     exchange.withheld |= {AUTHORIZATION}
-    exchange.upward = (*exchange.upward, b"Authorization: Bearer " + tokens[0])
+    exchange.upward = (*exchange.upward, MOVED + tokens[0])
     return tokens[0] if len(tokens) == 1 else b""  # of two, none is the one
+
+
+def moved(exchange: Exchange) -> bytes | None:
+    """The token that was in the query when this was asked for the first time."""
+    for line in exchange.upward:
+        if line.startswith(MOVED):
+            return line[len(MOVED) :]
+    return None
 
 
 class Claims:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import takewhile
+from typing import Final
 
 from gateway.realtime.wire import EVERYTHING, Offset, Update
+
+LARGEST: Final = 1 << 26  # bytes of updates, whatever their number
 
 
 class History:
@@ -20,6 +23,7 @@ class History:
         self._most = most
         self._all: deque[Update] = deque()
         self._of: dict[str, deque[Update]] = {}
+        self._bytes = 0
         self.epoch = ""
         self._floor = 0
 
@@ -29,18 +33,27 @@ class History:
         self._floor = floor
         self._all.clear()
         self._of.clear()
+        self._bytes = 0
 
     def add(self, update: Update) -> None:
         if not self._most:
             self._floor = update.number
             return
-        if len(self._all) >= self._most:
-            self._forget()
         self._all.append(update)
+        self._bytes += update.size
         self._of.setdefault(update.symbol, deque()).append(update)
+        while len(self._all) > self._most or self._bytes > LARGEST:
+            self._forget()
+
+    def newest(self, symbols: Iterable[str]) -> list[Update]:
+        """The last update of each symbol, oldest first."""
+        symbols = set(symbols)
+        every = self._of if EVERYTHING in symbols else symbols & self._of.keys()
+        return sorted((self._of[s][-1] for s in every), key=lambda update: update.number)
 
     def _forget(self) -> None:
         oldest = self._all.popleft()
+        self._bytes -= oldest.size
         of = self._of[oldest.symbol]
         of.popleft()
         if not of:

@@ -2,7 +2,7 @@
 
 The theory. Subscribers are found by symbol, without a walk over all connections. An update is
 encoded once; handing it on is a rate check and a `write` of bytes that all share. To many it goes
-in slices, between which the loop serves requests: a slice of `SLICE` takes a third of a millisecond.
+in slices, between which the loop serves requests: one of `SLICE` takes a third of a millisecond.
 Updates go out one after the other, each to all of its subscribers as they were when its turn
 came, so none overtakes another. Into the history an update goes at that moment, too: who
 subscribes then finds it there and is not handed it a second time.
@@ -22,6 +22,7 @@ from gateway.errors import GatewayError, RateLimited
 from gateway.exchange import Exchange
 from gateway.realtime import wire
 from gateway.realtime.history import History
+from gateway.realtime.rounds import Rounds
 from gateway.realtime.subscriber import TEN_A_SECOND, Pace, Subscriber
 from gateway.realtime.wire import EVERYTHING, BadEvent, Offset, Update
 from gateway.units import Rate
@@ -61,12 +62,6 @@ class Gap(NamedTuple):
     floor: int
 
 
-class Cell(Protocol):
-    def inc(self, amount: int = 1) -> None: ...
-
-    def set(self, value: float) -> None: ...
-
-
 class Meters(Protocol):
     """Where the hub counts."""
 
@@ -100,6 +95,10 @@ class Member(Subscriber):
     def idle(self) -> None:
         """It has had no subscription and said nothing for too long."""
 
+    def dismiss(self) -> None:
+        """It would not be let in any more."""
+        raise NotImplementedError
+
     def overdue(self) -> None:
         """It was told to close, and has not."""
 
@@ -128,6 +127,7 @@ class Hub:
         self.idles: Deadline[Member] = Deadline(loop, limits.idle_timeout, lambda m: m.idle())
         self.closing: Deadline[Member] = Deadline(loop, self.CLOSE_WAIT, lambda m: m.overdue())
         self._late: Deadline[Subscriber] = Deadline(loop, REMIND_AFTER, lambda s: s.release())
+        self._rounds = Rounds(loop)
         self._history = History(limits.history)
         self._of: dict[str, dict[Member, None]] = {}
         self._counts: dict[bytes, int] = {}
@@ -176,6 +176,7 @@ class Hub:
             self._counts[who] = self._counts.get(who, 0) + 1
         self.meters.connections.inc()
         self.pings.start(member)
+        self._rounds.start(member)
 
     def leave(self, member: Member) -> None:
         """Forget it, and all that it had; once is enough, twice does no harm."""
@@ -191,6 +192,7 @@ class Hub:
         self.meters.connections.dec()
         for deadline in (self.pings, self.idles, self._late):
             deadline.stop(member)
+        self._rounds.stop(member)
 
     @staticmethod
     def _counted(member: Member) -> list[bytes]:
@@ -225,6 +227,9 @@ class Hub:
     def recover(self, member: Member, symbols: list[str], since: Offset) -> None:
         """Send what it missed of those symbols, or tell it that this cannot be had."""
         missed = self._history.since(since, symbols)
+        if missed is not None and member.conflate:
+            # What it saw last says nothing of other symbols: the newest of each is not too much.
+            missed = self._history.newest(symbols)
         if missed is None or not member.replay(missed, self.limits.history):
             member.tell("refetch", symbols=symbols)
 
@@ -299,6 +304,7 @@ class Hub:
             else:
                 for hearer in part:
                     if hearer.symbols:
+                        hearer.supersede()
                         hearer.tell("refetch", symbols=sorted(hearer.symbols))
             if self._served >= len(self._hearers):
                 self._current = None
@@ -379,6 +385,7 @@ class Hub:
     def cancel(self) -> None:
         for deadline in (self.pings, self.idles, self.closing, self._late):
             deadline.cancel()
+        self._rounds.cancel()
 
 
 class Full(GatewayError):

@@ -144,6 +144,9 @@ class Session(Member):
         self._hub.leave(self)
         self._hub.closing.start(self)
 
+    def dismiss(self) -> None:
+        self._close(POLICY, "the credentials are no longer valid")
+
     def overdue(self) -> None:
         self._finish()
 
@@ -177,8 +180,12 @@ class Session(Member):
                     self._refuse(error)
 
     def _refuse(self, error: FrameError) -> None:
+        """Fail the connection (RFC 6455, 7.1.7): say why, and read no more of it."""
         self._hub.log.info("websocket_error", connection_id=self._id, problem=error.reason)
-        self._close(error.code, error.reason)
+        self._send(wire.close_frame(error.code, error.reason))
+        self.code, self.reason = error.code, error.reason
+        self._over()
+        self._client.finish(keep_alive=False)
 
     def _take(self, kind: WSMsgType, data: str | bytes | int) -> None:
         """A message or a control frame has come."""
@@ -199,7 +206,7 @@ class Session(Member):
         elif kind is WSMsgType.PING:
             self._send(wire.frame(bytes(data), wire.PONG))  # type: ignore[arg-type]
         elif kind is WSMsgType.BINARY:
-            self._close(UNSUPPORTED, "messages are text")
+            self._refuse(FrameError(UNSUPPORTED, "messages are text"))
 
     def _answer_close(self, code: int) -> None:
         if self._state == OPEN:
@@ -230,10 +237,7 @@ class Session(Member):
         if self._strikes == 1:
             self._tell_error("too_many_messages", f"at most {rate}; what is beyond is ignored")
         elif self._strikes > rate.count:
-            self._hub.log.info(
-                "websocket_error", connection_id=self._id, problem="too many messages"
-            )
-            self._close(POLICY, "too many messages")
+            self._refuse(FrameError(POLICY, "too many messages"))
 
     def _tell_error(self, code: str, message: str) -> None:
         self.tell("error", error=code, message=message)
@@ -288,6 +292,10 @@ class Session(Member):
 
     def abandoned(self) -> None:
         """The connection is gone, however that came."""
+        self._over()
+
+    def _over(self) -> None:
+        """Nothing more comes and nothing more goes."""
         hub = self._hub
         hub.leave(self)
         hub.closing.stop(self)

@@ -87,6 +87,9 @@ class Stream(Member):
             self._closed("going away")
             self._delivery.end()
 
+    def dismiss(self) -> None:
+        self.leave()
+
     # --------------------------------------------------------------- what the connection says
 
     def received(self, pieces: Sequence[Piece]) -> None:

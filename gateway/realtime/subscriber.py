@@ -167,14 +167,19 @@ class Subscriber:
         if not self.full and (self._held or self._untold):
             self._keeper.remind(self)
 
-    def forget(self) -> None:
-        """Let go of what waits: the client is gone."""
+    def supersede(self) -> None:
+        """Let go of what waits: the client is told to fetch what is newer."""
         self._keeper.queued -= len(self._held)
-        self._gone = True
-        self._ready = False
         self._held = {}
         self._missed = None
         self._held_bytes = 0
+        self._settle()
+
+    def forget(self) -> None:
+        """Let go of what waits: the client is gone."""
+        self.supersede()
+        self._gone = True
+        self._ready = False
         self._untold = 0
 
     # ----------------------------------------------------------------------------------- its own
@@ -205,13 +210,13 @@ class Subscriber:
         self._ready = False
         pace, held = self._pace, self._held
         key = update.symbol if self.conflate else update.offset
-        before = held.pop(key, None)
+        if not held and not self.full:
+            self._keeper.remind(self)
+        before = held.get(key)
         if before is not None:
             self._held_bytes -= before.size
             self._keeper.queued -= 1
-        if not held and not self.full:
-            self._keeper.remind(self)
-        held[key] = update
+        held[key] = update  # in the place of the one before: who moves all the time has a turn, too
         self._held_bytes += update.size
         self._keeper.queued += 1
         while len(held) > pace.waiting or self._held_bytes > pace.waiting_bytes:

@@ -102,8 +102,8 @@ class _Client:
 def test_what_policies_made_of_a_request_chooses() -> None:
     head = RequestHead(b"GET", 1, b"X-User: forged\r\nX_User: forged\r\nA: 1")
     exchange = Exchange(_Client(), head, b"/")  # type: ignore[arg-type]  # as much as is needed
-    head.lines = head.received
-    assert sent_up(exchange) is head.lines
+    head.text = b"\r\n".join((*head.received, b""))
+    assert sent_up(exchange) == head.lines
     exchange.withheld = frozenset((b"x-user",))
     exchange.upward = (b"X-User: anna",)
     assert sent_up(exchange) == [b"A: 1", b"X-User: anna"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import time
@@ -14,6 +14,7 @@ import pytest
 
 from gateway.commands import keys
 from gateway.config import Settings
+from gateway.stores.keys import ApiKey, Keys
 from tests.e2e.ears import PATH, Ear, Site, site, until
 from tests.e2e.stage import PATIENCE, Connection, field
 from tests.identity.keys_server import keys_server
@@ -63,6 +64,23 @@ async def refused(one: Site, path: bytes, *lines: bytes) -> tuple[int, bytes, di
 
 
 # ---------------------------------------------------------------------------- authentication
+
+
+async def test_a_revoked_key_and_an_expired_token_end_what_they_opened(tmp_path: Path) -> None:
+    """Within five seconds; who came with something else stays."""
+    async with guarded(tmp_path) as (one, good, _):
+        brief = minted(exp=int(time()) + 2 - 30)  # it holds 30 s longer than it says
+        keyed = await one.ear(lines=(f"X-API-Key: {good}".encode(),))
+        signed = await one.ear(lines=(f"Authorization: Bearer {brief}".encode(),))
+        stays = await one.ear(lines=(f"Authorization: Bearer {TOKEN}".encode(),))
+        made = Settings.model_validate({"stores": {"sqlite": str(tmp_path / "gateway.db")}})
+        (ann,) = (row[0] for row in await asyncio.to_thread(keys.listed, made) if "ann" in row)
+        await asyncio.to_thread(keys.revoke, made, ann)
+        async with asyncio.timeout(6):
+            assert (await keyed.closed())[0] == 1008
+            assert (await signed.closed())[0] == 1008
+        await stays.say("ping")
+        assert (await stays.next())["type"] == "pong"
 
 
 async def test_each_credential_opens(tmp_path: Path) -> None:
@@ -189,13 +207,23 @@ async def test_frames_sent_while_keys_are_fetched_are_heard_afterwards(tmp_path:
         assert [(await ear.next())["type"] for _ in range(4)] == ["welcome", *["pong"] * 3]
 
 
-async def test_an_opening_that_waits_while_live_updates_go_opens_nothing(tmp_path: Path) -> None:
+async def test_an_opening_that_waits_while_live_updates_go_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, find = asyncio.Event(), Keys.find
+
+    async def held(store: Keys, digests: Sequence[str]) -> Mapping[str, ApiKey]:
+        await gone.wait()
+        return await find(store, digests)
+
+    monkeypatch.setattr(Keys, "find", held)
     async with guarded(tmp_path) as (one, good, _):
         gateway = one.scene.gateway
         client = await one.scene.client()
         await client.send(upgrade(PATH, f"X-API-Key: {good}".encode()))
         await until(lambda: any(c.exchange is not None for c in gateway.front.connections))
-        gateway._live._hub.going_away()  # type: ignore[union-attr]
+        one.hub.going_away()
+        gone.set()
         head = await client.head()
         assert head.startswith(b"HTTP/1.1 503 ")
         assert not one.hub.members

@@ -372,6 +372,23 @@ def test_fields_that_come_again_give_the_same_head() -> None:
     assert target == b"/b"
 
 
+def test_target_of_a_head_that_comes_again_is_always_its_own() -> None:
+    lines = [b"GET /a HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n", b"GET /bb HTTP/1.1\r\n"]
+    order = [0, 0, 1, 1, 2, 0, 2, 2, 1]
+    last, targets = None, []
+    for number in order:
+        last, target = read_request(lines[number] + HOST, last=last)
+        targets.append(target)
+    assert targets == [lines[number].split()[1] for number in order]
+
+
+@pytest.mark.parametrize("line", [b"GET /\x7f HTTP/1.1\r\n", b"GET  / HTTP/1.1\r\n", b"GET /\r\n"])
+def test_bad_request_line_is_refused_behind_a_good_one_with_the_same_fields(line: bytes) -> None:
+    first, _ = read_request(b"GET / HTTP/1.1\r\n" + HOST)
+    with pytest.raises(BadRequest):
+        read_request(line + HOST, last=first)
+
+
 @pytest.mark.parametrize(
     "data",
     [

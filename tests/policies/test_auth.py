@@ -212,3 +212,27 @@ async def test_stranger_who_took_time_is_counted_as_well() -> None:
         await stranger(limited(), later(Unauthorized("no"))).enter(exchange())
     with pytest.raises(RateLimited):
         await stranger(limited(RateLimited()), later(Unauthorized("no"))).enter(exchange())
+
+
+# ------------------------------------------------------------- whoever is connected for long
+
+
+@pytest.mark.parametrize(
+    ("found", "scopes", "still"),
+    [
+        (ANN, (), True),
+        (ANN, ("no-such-scope",), False),
+        (None, (), False),
+        (Unauthorized(), (), False),
+    ],
+)
+async def test_who_is_connected_is_asked_for_again(
+    found: Principal | Exception | None, scopes: tuple[str, ...], still: bool
+) -> None:
+    scene = Scene(Finds(found), scopes=scopes)
+    assert scene.auth.still(scene.exchange) is still
+    if found is not None:
+        verdict = Scene(Finds(later(found)), scopes=scopes).auth.still(scene.exchange)
+        assert not isinstance(verdict, bool)
+        assert await verdict is still
+    assert scene.counted == scene.told == scene.accepted == []

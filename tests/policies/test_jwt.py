@@ -212,6 +212,14 @@ def test_route_may_take_the_token_from_the_query_of_any_request() -> None:
     assert made.query == b"?a=b"
 
 
+def test_token_that_was_moved_is_found_again() -> None:
+    made = upgrade(b"/ws?a=b&token=" + token("EdDSA"))
+    scene = Scene()
+    assert scene.jwt.authenticate(made) is scene.jwt.authenticate(made)
+    made.upward = (b"X-User: ann",)
+    assert scene.jwt.authenticate(made) is None
+
+
 def test_header_is_what_counts_where_there_are_both() -> None:
     made = upgrade(b"/ws?token=x", with_token(token("EdDSA")))
     assert isinstance(Scene().jwt.authenticate(made), Principal)

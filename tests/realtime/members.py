@@ -193,6 +193,9 @@ class Ear(Member):
     def overdue(self) -> None:
         self.calls.append("overdue")
 
+    def dismiss(self) -> None:
+        self.calls.append("dismiss")
+
     def leave(self) -> None:
         self.calls.append("leave")
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.realtime import history as history_module
 from gateway.realtime.history import History
 from gateway.realtime.wire import Offset
 from tests.realtime.members import EPOCH, update
@@ -105,3 +106,15 @@ def test_it_keeps_no_more_than_it_is_told(most: int) -> None:
     made = history(most, *range(1, 100))
     assert len(made._all) == most
     assert sum(map(len, made._of.values())) == most
+
+
+def test_it_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = update(1, note="x" * 1000)
+    monkeypatch.setattr(history_module, "LARGEST", 3 * one.size + 10)
+    made = history(100)
+    for number in range(1, 10):
+        made.add(update(number, note="x" * 1000))
+    assert numbers(made, 6) == [7, 8, 9]
+    assert numbers(made, 5) is None
+    made.begin("next", 0)
+    assert made._bytes == 0

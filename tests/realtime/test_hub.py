@@ -222,6 +222,21 @@ def test_what_cannot_be_known_has_to_be_fetched_again(scene: Scene, offset: Offs
     assert ear.heard == []
 
 
+def test_who_wants_the_newest_only_gets_the_newest_of_each_symbol(scene: Scene) -> None:
+    """What it saw last says nothing of the others: conflated, they do not come in order."""
+    scene.events(1, 2, 3)
+    scene.event(4, "B")
+    scene.event(5, "C")
+    ear = scene.ear("A", "B", "Z")
+    ear.conflate = True
+    scene.hub.recover(ear, ["A", "B", "Z"], since(3))
+    assert ear.numbers == [3, 4]
+    scene.hub.recover(ear, ["*"], since(0))
+    assert ear.numbers == [3, 4, 3, 4, 5]
+    scene.hub.recover(ear, ["A"], since(3, "other"))
+    assert ear.told == [REFETCH]
+
+
 def test_more_than_the_history_never_waits_for_one_client() -> None:
     scene = Scene(Limits(history=5, pace=UNLIMITED))
     scene.events(*range(1, 6))
@@ -250,6 +265,21 @@ def test_a_gap_is_told_to_all_who_subscribed_and_the_history_begins_anew(scene: 
     assert late.told == [REFETCH]
     scene.hub.recover(late, ["A"], since(7))
     assert late.numbers == [8]
+
+
+def test_what_waits_does_not_come_behind_the_word_to_fetch_what_is_newer(scene: Scene) -> None:
+    ear, slow = scene.ear("A", pace=Pace()), scene.ear("A")
+    slow.block()
+    scene.events(*range(1, 15))
+    assert (ear.waiting, slow.waiting) == (4, 14)
+    scene.hub.begin(EPOCH, 20)
+    assert ear.told == slow.told == [REFETCH]
+    slow.unblock()
+    scene.loop.advance(5)
+    scene.events(21)
+    assert ear.numbers == [*range(1, 11), 21]
+    assert slow.numbers == [21]
+    assert scene.hub.queued == 0
 
 
 def test_a_gap_waits_for_its_turn(scene: Scene) -> None:
@@ -434,7 +464,7 @@ def test_a_reload_can_begin_with_pings() -> None:
 
 def test_what_a_member_does_is_for_others_to_say(scene: Scene) -> None:
     bare = Member(scene.hub, Pace())
-    for attempt in (bare.ping, bare.leave):
+    for attempt in (bare.ping, bare.leave, bare.dismiss):
         with pytest.raises(NotImplementedError):
             attempt()
     bare.idle()

@@ -15,7 +15,7 @@ from gateway.http1.request import RequestHead, parse_request
 from gateway.realtime import hub as hub_module
 from gateway.realtime import session as session_module
 from gateway.realtime import subscriber
-from gateway.realtime.hub import Hub, Limits
+from gateway.realtime.hub import Limits
 from gateway.realtime.session import LiveSocket, Session
 from gateway.realtime.subscriber import Pace
 from gateway.units import Rate
@@ -238,7 +238,8 @@ def test_too_many_messages_are_warned_of_then_ignored_then_the_end(clock: list[S
     assert "10/second" in answers[-1]["message"]
     assert stage.feed(text('{"action":"ping"}')) == [(1008, "too many messages")]
     assert stage.log.of("websocket_error")[0]["problem"] == "too many messages"
-    assert stage.lose()["code"] == 1008
+    assert stage.log.of("websocket_closed")[0]["code"] == 1008
+    assert stage.client.ends == ["finish False"]
 
 
 def test_who_heeds_the_warning_stays(clock: list[Scene]) -> None:
@@ -320,7 +321,7 @@ def test_a_close_that_nobody_may_send_is_a_mistake() -> None:
     stage = Stage()
     stage.open()
     assert stage.feed(close(5000))[0][0] == 1002
-    assert stage.client.ends == []
+    assert stage.client.ends == ["finish False"]
 
 
 def test_what_comes_behind_a_close_is_not_heard() -> None:
@@ -342,18 +343,15 @@ def test_what_comes_behind_a_close_is_not_heard() -> None:
         (text(b"x" * 101).wire(), 1009),
     ],
 )
-def test_a_mistake_ends_it_with_its_code_once_the_client_answered(frame: bytes, code: int) -> None:
+def test_a_mistake_ends_it_with_its_code_at_once(frame: bytes, code: int) -> None:
     stage = Stage(max_message=100)
     stage.open()
     stage.say("subscribe", "A")
     assert stage.feed(frame)[0][0] == code
     assert not stage.hub.members
     stage.event(1)
-    assert stage.feed(text('{"action":"ping"}')) == []
-    assert stage.client.ends == []
-    stage.loop.advance(Hub.CLOSE_WAIT)
-    assert stage.client.ends == ["close"]
-    closed = stage.lose()
+    assert stage.client.ends == ["finish False"]
+    closed = stage.log.of("websocket_closed")[0]
     assert closed["code"] == code
     assert closed["connection_id"] == stage.session._id
 
@@ -362,11 +360,19 @@ def test_rubbish_behind_our_close_neither_ends_nor_answers_anything() -> None:
     """A close at once would be a reset, and a reset may take our own Close along."""
     stage = Stage()
     stage.open()
-    assert stage.feed(Frame(3))[0][0] == 1002
+    stage.session.going_away()
+    assert stage.heard() == [(1001, "")]
     for _ in range(5):
         assert stage.feed(b"\xff" * 1000) == []
     assert stage.client.ends == []
-    assert len(stage.log.of("websocket_error")) == 1
+    assert stage.log.of("websocket_error") == []
+
+
+def test_who_would_not_be_let_in_any_more_has_to_go() -> None:
+    stage = Stage()
+    stage.open()
+    stage.session.dismiss()
+    assert stage.heard() == [(1008, "the credentials are no longer valid")]
 
 
 def test_our_close_is_over_when_the_client_answers_it() -> None:

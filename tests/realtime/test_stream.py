@@ -211,6 +211,14 @@ def test_a_stream_ends_whole_when_the_gateway_goes() -> None:
     assert len(stage.log.of("stream_closed")) == 1
 
 
+def test_who_would_not_be_let_in_any_more_has_its_stream_ended() -> None:
+    stage = Stage()
+    stage.ask("?symbols=A")
+    stage.stream.dismiss()
+    assert stage.client.ends == ["finish True"]
+    assert not stage.hub.members
+
+
 def test_while_the_gateway_drains_a_stream_ends_at_once() -> None:
     stage = Stage()
     stage.client.front.draining = True  # type: ignore[misc]

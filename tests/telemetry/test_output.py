@@ -78,6 +78,21 @@ def test_close_writes_what_waits(pipe):
     assert os.read(pipe[0], 100) == b"last\n"
 
 
+def test_close_writes_what_came_during_a_write(pipe):
+    fill(pipe[1])
+    writer = LineWriter(pipe[1])
+    writing, write = threading.Event(), writer._write_batch
+    writer._write_batch = lambda batch: (writing.set(), write(batch))
+    writer.write(b"first\n")
+    assert writing.wait(5)
+    writer.write(b"last\n")
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+
+    assert read_until(pipe[0], b"last\n").endswith(b"first\nlast\n")
+    closing.join()
+
+
 def test_blocked_output_drops_beyond_the_limit_and_tells_once(pipe):
     lost = []
     fill(pipe[1])
