@@ -25,8 +25,8 @@ from gateway.identity.jwks import KeySet
 from gateway.identity.passwords import Passwords
 from gateway.identity.sessions import Sessions
 from gateway.identity.verify import FixedKeys, Issuer, Keys, Verifier
+from gateway.limits import network_of
 from gateway.policies.jwt import Jwt
-from gateway.policies.ratelimit import network_of
 from gateway.stores import Database, Limiter
 from gateway.stores.users import Users
 from gateway.telemetry.events import EventLog

@@ -15,11 +15,17 @@ rounded, but for what clients are told.
 
 from __future__ import annotations
 
+import socket
+from functools import lru_cache
+from typing import Final
+
 from gateway.stores import Decision
 from gateway.units import Rate
 
 NANOSECONDS = 10**9
 MICROSECONDS = 10**6
+
+MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96 (RFC 4291, 2.5.5.2)
 
 _made = tuple.__new__
 
@@ -57,3 +63,20 @@ def decision(
     wait = 0 if allowed else -((left - cost * interval) // second)
     # Past the named tuple's own maker, which is Python: one is made for each request.
     return _made(Decision, (allowed, rate.burst, left // interval, -(-ahead // second), wait))
+
+
+def network_of(address: bytes) -> bytes:
+    """Who is taken for one client: an IPv4 address, or an IPv6 network of 64 bits.
+
+    Whoever has one IPv6 address has such a network of them (RFC 6177). IPv4 written as IPv6
+    is IPv4. Nothing, for a Unix socket's client, is somebody, too.
+    """
+    return _ipv6(address) if b":" in address else address
+
+
+@lru_cache(4096)
+def _ipv6(address: bytes) -> bytes:
+    packed = socket.inet_pton(socket.AF_INET6, address.partition(b"%")[0].decode())
+    if packed[:12] == MAPPED:
+        return socket.inet_ntop(socket.AF_INET, packed[12:]).encode()
+    return packed[:8].hex().encode()

@@ -59,11 +59,16 @@ class Live:
         self._hub: Hub | None = None
         self._heard: Realtime | None = None  # what the bus was told
         self._settings: Realtime | None = None
+        self._kept: str | None = None  # the stream that the bus was made with, at the start
+        self._started = False
         self._described: Callable[[str, bool], dict[str, Any]] | None = None
 
     async def obey(self, settings: Realtime | None) -> None:
         """Be as these settings say; whoever is connected stays, if there is anything at all."""
         self._settings, self._described = settings, None
+        stream = None if settings is None else settings.jetstream
+        if not self._started:
+            self._started, self._kept = True, stream
         if settings is None:
             if self._hub is not None:
                 self._hub.going_away()
@@ -73,6 +78,8 @@ class Live:
             if bus_settings(settings) != bus_settings(self._heard):
                 self._log.warning("restart_needed", settings="realtime.subject, jetstream, history")
             return
+        if stream != self._kept:
+            self._log.warning("restart_needed", settings="realtime.jetstream")
         from gateway.realtime.hub import Hub
 
         self._heard = settings
@@ -107,7 +114,7 @@ class Live:
         return self._edge.put_on_live(route, settings)
 
     async def publish(self, data: bytes) -> None:
-        """Tell everyone. Raises `BadRequest`, `ValidationFailed` for what is no event, `StoreDown`."""
+        """Tell everyone. Raises `BadRequest`, `ValidationFailed` (no event), `StoreDown`."""
         from gateway.realtime.wire import EXPLAINED, BadEvent, Offset, Update, read_event
 
         if self._heard is None:  # a reload took it away since the request was routed

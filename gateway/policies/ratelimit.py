@@ -8,13 +8,12 @@ be asked: until all is there again; in a refusal, until the next may come, as `R
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 from gateway.errors import RateLimited
 from gateway.exchange import Exchange, Verdict
+from gateway.limits import network_of
 from gateway.stores import Decision, Limiter
 from gateway.units import Rate
 
@@ -31,7 +30,6 @@ REPLACED: Final = frozenset(
     )
 )
 
-MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96 (RFC 4291, 2.5.5.2)
 ANONYMOUS: Final = "anonymous"
 OTHER: Final = "other"
 
@@ -154,20 +152,3 @@ class RateLimit:
         self._limited.get(tier, self._limited[OTHER]).inc()
         if self._enforce:
             raise RateLimited(fields=(b"Retry-After: %d" % decision.retry_after,))
-
-
-def network_of(address: bytes) -> bytes:
-    """Who is taken for one client: an IPv4 address, or an IPv6 network of 64 bits.
-
-    Whoever has one IPv6 address has such a network of them (RFC 6177). IPv4 written as IPv6
-    is IPv4. Nothing, for a Unix socket's client, is somebody, too.
-    """
-    return _ipv6(address) if b":" in address else address
-
-
-@lru_cache(4096)
-def _ipv6(address: bytes) -> bytes:
-    packed = socket.inet_pton(socket.AF_INET6, address.partition(b"%")[0].decode())
-    if packed[:12] == MAPPED:
-        return socket.inet_ntop(socket.AF_INET, packed[12:]).encode()
-    return packed[:8].hex().encode()

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, RateLimited
 from gateway.exchange import Exchange
+from gateway.limits import network_of
 from gateway.realtime import wire
 from gateway.realtime.history import History
 from gateway.realtime.rounds import Rounds
@@ -28,7 +29,7 @@ from gateway.realtime.wire import EVERYTHING, BadEvent, Offset, Update
 from gateway.units import Rate
 
 SLICE: Final = 32  # subscribers that are served before the loop goes round
-PENDING: Final = 10000  # events that wait for their turn
+PENDING: Final = 2000  # events that wait for their turn, of 64 KiB at most
 REMIND_AFTER: Final = 0.05  # seconds; how much later than its time an update may be
 SHOWN: Final = 100  # symbols in the status
 TOLD_EVERY: Final = 10.0  # seconds between two lines about events that are none
@@ -161,7 +162,7 @@ class Hub:
         limits = self.limits
         if self._away or (limits.connections and len(self.members) >= limits.connections):
             raise Full
-        if self._over(b"ip " + exchange.client_ip, limits.connections_per_address):
+        if self._over(b"ip " + network_of(exchange.client_ip), limits.connections_per_address):
             raise RateLimited("too many live connections from this address")
         principal = exchange.principal
         if principal is not None and self._over(principal.counted, limits.connections_per_key):
@@ -197,7 +198,7 @@ class Hub:
     @staticmethod
     def _counted(member: Member) -> list[bytes]:
         exchange = member.exchange
-        who = [b"ip " + exchange.client_ip]
+        who = [b"ip " + network_of(exchange.client_ip)]
         return who if exchange.principal is None else [*who, exchange.principal.counted]
 
     # -------------------------------------------------------------------------- who hears what
