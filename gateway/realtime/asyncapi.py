@@ -23,7 +23,7 @@ CLOSES: Final[Mapping[int, str]] = {
     1002: "a frame broke the protocol (RFC 6455): not masked, or malformed",
     1003: "a binary message",
     1007: "a text message that is not UTF-8",
-    1008: "too many messages, after an error had said so",
+    1008: "too many messages, after an error had said so; or credentials that hold no more",
     1009: "a message that is longer than the limit",
 }
 STREAMED: Final = ("welcome", "prediction_update", "warning", "refetch")
