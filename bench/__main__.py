@@ -21,7 +21,7 @@ from pathlib import Path
 from bench import alone, loads, procfs, tables, targets
 from bench.children import BenchError, Children, Cores
 from bench.generators import Generator
-from bench.lineup import BY_NAME, FULL, PEERS, POLICIES, Found, Peer
+from bench.lineup import FULL, PEERS, POLICIES, Found, Peer
 from bench.rounds import Cell, run_rounds
 from bench.stage import Running, Stage
 
@@ -54,7 +54,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, help="interleaved rounds (3)")
     parser.add_argument("--seconds", type=positive, help="whole seconds of each run (2)")
     parser.add_argument("--only", metavar="LOADS", help=f"comma-separated: {names}, {ALONE}")
-    parser.add_argument("--peers", metavar="NAMES", help=f"comma-separated: {', '.join(BY_NAME)}")
+    parser.add_argument(
+        "--peers", metavar="NAMES", help=f"comma-separated: {', '.join(names_of(PEERS))}"
+    )
     parser.add_argument(
         "--venv",
         type=Path,
@@ -63,11 +65,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
     args = parser.parse_args(arguments)
-    for given, known in ((args.only, {*loads.BY_NAME, ALONE}), (args.peers, set(BY_NAME))):
+    peers = {peer.name for peer in PEERS}
+    for given, known in ((args.only, {*loads.BY_NAME, ALONE}), (args.peers, peers)):
         unknown = set(split(given)) - known
         if unknown:
             parser.error(f"not known: {', '.join(sorted(unknown))}")
     return args
+
+
+def names_of(peers: Sequence[Peer]) -> list[str]:
+    return list(dict.fromkeys(peer.name for peer in peers))
 
 
 def positive(text: str) -> int:

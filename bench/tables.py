@@ -10,8 +10,7 @@ from bench.loads import Load
 from bench.rounds import Cell, median, ratio
 from bench.targets import Target
 
-REFERENCE = "nginx"
-HEADINGS = ("", "µs/request", "min-max", "x nginx", "requests/s", "p50 ms", "p95 ms", "p99 ms")
+HEADINGS = ("", "µs/request", "min-max", "x {}", "requests/s", "p50 ms", "p95 ms", "p99 ms")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -38,9 +37,10 @@ def number(value: float | None, digits: int = 1) -> str:
 def load_table(load: Load, cells: Sequence[Cell]) -> str:
     """One load, the cheapest first; what failed stands last."""
     mine = [cell for cell in cells if cell.load == load.name]
-    reference = next((cell for cell in mine if cell.peer == REFERENCE), None)
+    reference = next((cell for cell in mine if cell.peer == load.reference), None)
     mine.sort(key=lambda cell: median(cell.micros) or float("inf"))
-    rows: list[Sequence[str]] = [(*HEADINGS, "errors", "beside forwarding it does")]
+    headings = [heading.format(load.reference) for heading in HEADINGS]
+    rows: list[Sequence[str]] = [(*headings, "errors", "beside forwarding it does")]
     rows += [_row(cell, reference) for cell in mine]
     failures = [f"{cell.peer}: {cell.failure}" for cell in mine if cell.failure]
     failures += [

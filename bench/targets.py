@@ -65,6 +65,17 @@ def compared(cells: Sequence[Cell]) -> list[Target]:
         at_most("cache hit against nginx", against("cached", "nginx"), 1.5, " times", 2),
     ]
     found += [
+        at_most(
+            f"cached prediction{where} against an aiohttp handler",
+            ratio(by_key.get((peer, "prediction")), by_key.get(("aiohttp", "prediction"))),
+            1.3,
+            " times",
+            2,
+        )
+        for peer, where in (("gateway", ""), ("gateway-redis", " in Redis"))
+    ]
+    found += crowd(by_key.get(("gateway", "predictions")))
+    found += [
         without_goal(f"{load} against nginx-tuned", against(load, "nginx-tuned"), " times")
         for load in ("cached", *LARGE_BODIES)
     ]
@@ -77,6 +88,18 @@ def compared(cells: Sequence[Cell]) -> list[Target]:
         broken = sum(cell.errors for cell in gateway) + sum(bool(c.failure) for c in gateway)
         found.append(Target("errors in all loads", "none", f"{broken}", broken == 0))
     return found
+
+
+def crowd(cell: Cell | None) -> list[Target]:
+    """1,000 clients that ask for predictions without pause."""
+    p95 = failed = None
+    if cell is not None and cell.requests:
+        p95 = median([sample.p95 for sample in cell.samples])
+        failed = cell.errors / cell.requests * 100
+    return [
+        at_most("1,000 clients of predictions, p95", p95, 100, " ms"),
+        at_most("1,000 clients of predictions, errors", failed, 1, " %", 2),
+    ]
 
 
 def alone(figures: Figures) -> list[Target]:

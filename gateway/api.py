@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.endpoints.asyncapi import AsyncApi
 from gateway.endpoints.cache import CachePurge
+from gateway.endpoints.docs import Docs
 from gateway.endpoints.events import Events
 from gateway.endpoints.health import Health
 from gateway.endpoints.keys import ManagedKeys
@@ -43,10 +44,13 @@ def table(
     described: AsyncApi,
     events: Events,
     lives: Callable[[], bool],
+    docs: Docs,
+    tells: Callable[[], bool],
 ) -> tuple[Own, ...]:
     """`sign_in` gives what answers where users can sign in; `keeps_keys` says if there are keys.
 
-    `caches` says if a route is cached, `lives` if there are live updates.
+    `caches` says if a route is cached, `lives` if there are live updates, `tells` if the document
+    and its pages are there.
     """
 
     def there() -> bool:
@@ -105,4 +109,9 @@ def table(
         Own("gateway.asyncapi", "GET", "/api/asyncapi.json", described.answer, lives),
         Own("gateway.events", "POST", "/api/gateway/events", events.answer, lives, ADMIN, "any"),
         Own("gateway.keys_revoke", "POST", f"{KEYS}/revoke", keys.revoke, keeps_keys, ADMIN, "any"),
+        Own("gateway.openapi", "GET", "/api/openapi.json", docs.openapi, tells),
+        Own("gateway.docs", "GET", "/api/docs", docs.swagger, tells),
+        Own("gateway.docs_file", "GET", "/api/docs/{file}", docs.file, tells),
+        Own("gateway.redoc", "GET", "/api/redoc", docs.redoc, tells),
+        Own("gateway.docs_redirect", "GET", "/docs", docs.redirect, tells),
     )

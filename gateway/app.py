@@ -15,9 +15,11 @@ from aiohttp import web
 
 from gateway import __version__, api, headers
 from gateway.config import Settings
+from gateway.described import Described
 from gateway.edge import Edge
 from gateway.endpoints.asyncapi import AsyncApi
 from gateway.endpoints.cache import CachePurge
+from gateway.endpoints.docs import Docs
 from gateway.endpoints.events import Events
 from gateway.endpoints.health import Health
 from gateway.endpoints.keys import ManagedKeys
@@ -87,9 +89,15 @@ class Gateway:
         self._live = Live(self._edge, self._storage.bus, metrics=self.metrics, log=self.log)
         await self._live.obey(settings.realtime)
         self._apis = Services(
-            self._storage, exchange_of=exchange_of, metrics=self.metrics, log=self.log
+            self._storage,
+            exchange_of=exchange_of,
+            pools=self._pools,
+            metrics=self.metrics,
+            log=self.log,
         )
         await self._apis.obey(settings)
+        self._docs = settings.docs
+        self._described = Described(lambda: self.generation, self._own, self._dialing, self.log)
         self.application = self._application()
         self._runner = web.AppRunner(self.application, access_log=None, handler_cancellation=True)
         await self._runner.setup()
@@ -100,9 +108,13 @@ class Gateway:
             limits_of(settings),
         )
 
+    def _own(self) -> list[Own]:
+        return [one for one in (*self._table, *self._apis.table()) if one.there()]
+
     def _own_routes(self, settings: Settings) -> list[Route]:
-        own = [one for one in (*self._table, *self._apis.table()) if one.there()]
-        return [self._own_route(one, settings) for one in own] + self._live.routes()
+        self._docs = settings.docs
+        own = [self._own_route(one, settings) for one in self._own()]
+        return own + self._live.routes()
 
     def _own_route(self, own: Own, settings: Settings) -> Route:
         assert self._runner.server is not None
@@ -138,8 +150,10 @@ class Gateway:
             AsyncApi(self._live.document, exchange_of),
             Events(self._live.publish),
             self._live.there,
+            Docs(self._described.document),
+            lambda: self._docs,
         )
-        application.router.add_route("*", "/{path:.*}", _dispatch)
+        application.router.add_route("*", r"/{path:[\s\S]*}", _dispatch)  # line ends, too
         return application
 
     @web.middleware
@@ -191,6 +205,7 @@ class Gateway:
             await self._edge.settle()
             raise
         self.generation = after
+        self._described.forget()
         self.front.pipeline = self._pipeline(after)
         self.front.obey(limits_of(settings))
         self.log.set_level(settings.log_level)
@@ -255,10 +270,18 @@ class Gateway:
         self._live.refresh()
         self.metrics.open_connections.child().set(len(self.front.connections))
         gauge = self.metrics.upstream_connections
+        for name, states in self._pools().items():
+            for state, count in states.items():
+                gauge.child(name, state).set(count)
+
+    def _pools(self) -> dict[str, dict[str, int]]:
+        """Connections to each upstream, by state."""
+        found = {}
         for name, behind in self.generation.behind.items():
             pools = [target.pool for target in behind.service.upstream.targets]
-            for state in ("idle", "active", "waiting"):
-                gauge.child(name, state).set(sum(getattr(pool, state) for pool in pools))
+            states = ("idle", "active", "waiting")
+            found[name] = {state: sum(getattr(pool, state) for pool in pools) for state in states}
+        return found
 
     # --------------------------------------------------------------- what the acceptors notice
 
@@ -290,6 +313,7 @@ class Gateway:
             return_exceptions=True,
         )
         await self._runner.cleanup()
+        await self._described.close()
         await self._edge.close()
         await self._dialing.close()
         await self._apis.close()

@@ -17,7 +17,7 @@ from gateway import __version__
 if TYPE_CHECKING:
     from gateway.config.model import Route, Settings
 
-MANAGING = ("keys", "users")
+MANAGING = ("keys", "users", "reflect")
 """Commands whose ValueErrors say what was wrong with what was typed."""
 _COLUMNS = (
     "NAME",
@@ -78,6 +78,15 @@ def routes(options: argparse.Namespace) -> int:
     """Prints the routing table."""
     settings = _settings(options)
     _print_table([_COLUMNS, *(_row(settings, route) for route in settings.routes)])
+    return 0
+
+
+def reflect(options: argparse.Namespace) -> int:
+    """Writes models of the tables behind `apis.pages`, or says whether they are stale."""
+    settings = _settings(options)
+    from gateway.commands import reflect as models
+
+    print((models.check if options.check else models.write)(settings, options.output))
     return 0
 
 
@@ -252,6 +261,15 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("routes", parents=[config], help="show the routing table")
     one.set_defaults(run=routes)
+
+    one = commands.add_parser(
+        "reflect", parents=[config], help="write models of the tables behind apis.pages"
+    )
+    one.add_argument(
+        "--output", type=Path, default=Path("models.py"), metavar="FILE", help="(models.py)"
+    )
+    one.add_argument("--check", action="store_true", help="fail if the file is stale instead")
+    one.set_defaults(run=reflect)
 
     _add_keys(commands.add_parser("keys", help="API keys"), config)
     _add_users(commands.add_parser("users", help="users who sign in at /auth/login"), config)

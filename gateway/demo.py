@@ -1,10 +1,10 @@
 """The gateway with something to talk to: `gateway demo`.
 
-Two JSON services, one of them with two instances, a WebSocket that echoes, and a feed of
-predictions, all of them in one child process (`gateway.samples`). The child lives as long as a
-pipe that only this process holds open: it ends with it, however that happens, and takes the
-demo's folder along, in which there is a database with one API key. Predictions go over the bus
-that is built in: memory which both processes share.
+Two JSON services, one of them with two instances, a WebSocket that echoes, a feed of predictions
+and a worker that explains them, all of them in one child process (`gateway.samples`). The child
+lives as long as a pipe that only this process holds open: it ends with it, however that happens,
+and takes the demo's folder along, in which there is a database with one API key and the jobs.
+Predictions go over the bus that is built in: memory which both processes share.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway import authorities, workers
 from gateway.config import Settings, load
+from gateway.config.apis import Apis, Jobs
 from gateway.config.model import Stores
 from gateway.config.realtime import Realtime
 from gateway.shared import Shared
 from gateway.stores.shared_bus import SharedLog
+
+if TYPE_CHECKING:
+    from gateway.jobs.worker import Handler
 
 PACKAGE: Final = Path(__file__).parent
 SERVICES: Final = ("orders", "catalog-a", "catalog-b", "echo", "page")
@@ -65,6 +69,12 @@ gateway demo on {base}, until Ctrl-C. To try it, in another terminal:
     curl -N '{api}/stream/predictions?symbols=AAPL,MSFT'
     {websocket} {ws}/ws/predictions
     curl {api}/asyncapi.json
+
+  jobs, which a worker does: one is asked for and followed until it is over; all that are over.
+  What it found is at {api}/explanation/AAPL from then on, for ten minutes
+    curl -N {base}/progress/$(curl -s {api}/explanation/AAPL -d'{{"depth": "deep"}}' \
+| cut -d'"' -f4)
+    curl {base}/history
 
   the orders once more, for those who have a key: it is in the tier "free", 100 requests an hour;
   what a request has to look like, gateway/demo.json says
@@ -180,6 +190,7 @@ def over_samples(base: Settings, samples: Samples) -> Settings:
             "routes": made.routes,
             "stores": Stores(sqlite=samples.folder / DATABASE),
             "realtime": Realtime(auth="none"),
+            "apis": Apis(jobs=Jobs(auth="none")),
             "workers": 1,
             "tls": None,
             # Nobody watches its readiness, and a clock may tick for an hour.
@@ -277,8 +288,18 @@ def _live(
         from gateway import samples  # while the parent imports the gateway
 
         subject = Realtime().subject.encode()
-        asyncio.run(samples.serve(sockets, watched, partial(events.append, subject)))
+        work = partial(_work, folder)
+        asyncio.run(samples.serve(sockets, watched, partial(events.append, subject), work))
         code = 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
+
+
+async def _work(folder: Path, handlers: Mapping[str, Handler]) -> None:
+    """Do jobs, for ever."""
+    from gateway import worker
+
+    settings = Settings(stores=Stores(sqlite=folder / DATABASE))
+    async with worker.made(settings, handlers, at_once=2) as made:
+        await made.run()

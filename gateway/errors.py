@@ -95,6 +95,20 @@ class RateLimited(ClientError):
     status, code, message = 429, "rate_limited", "too many requests"
 
 
+class Conflict(ClientError):
+    """Something that is there already is in the way; `details` says of which fields."""
+
+    status, code, message = 409, "conflict", "this does not go with what is there already"
+
+    def __init__(self, message: str = "", *, details: Sequence[Mapping[str, object]] = ()) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class PreconditionFailed(ClientError):
+    status, code, message = 412, "precondition_failed", "it is not as the request expects it"
+
+
 class HeaderFieldsTooLarge(ClientError):
     status, code, closes = 431, "header_fields_too_large", True
     message = "the header fields are too large"

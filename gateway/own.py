@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from gateway.config.auth import Way
 from gateway.config.ratelimits import RateLimit
+from gateway.errors import NotFound
 from gateway.exchange import Endpoint
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,7 +32,7 @@ class Own:
     way: Way = "none"  # what clients have to bring
     limit: RateLimit | None = None
     about: About | None = None  # for the OpenAPI document
-    endpoint: Endpoint | None = None  # answers instead of `handler`, without aiohttp
+    endpoint: Endpoint | None = None  # answers instead of `handler`, which is then `unasked`
 
     @property
     def methods(self) -> tuple[bytes, ...]:
@@ -57,4 +58,11 @@ class About:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None  # each field a parameter
     errors: tuple[int, ...] = ()  # beyond those that follow from `way` and `limit`
-    media: str = "application/json"  # of the answer
+    media: str | tuple[str, ...] = "application/json"  # of the answer; a client has the choice
+    pattern: str = ""  # of the path's parameter (ECMA-262)
+    fields: Mapping[str, str] = field(default_factory=dict)  # of the head, and what they do
+
+
+async def unasked(request: web.Request) -> web.StreamResponse:
+    """The handler of what is answered without aiohttp."""
+    raise NotFound

@@ -1,7 +1,7 @@
 """The services behind `gateway demo`: plain aiohttp applications, and a process that serves them.
 
 Two JSON services, one of them with two instances, a WebSocket that echoes, a page that shows live
-predictions, and somebody who predicts.
+predictions, somebody who predicts, and a worker that explains what was predicted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -21,12 +22,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.jobs.samples import Point, handlers
+from gateway.jobs.worker import Handler
+
 MOST_ORDERS: Final = 1000
 MOST_TICKS: Final = 3600
 OUTAGE: Final = 15.0
 """s for which an instance of the catalogue calls itself unwell when it is asked to."""
 BETWEEN: Final = 0.5  # s between two predictions
 SEED: Final = 4  # the same walk each time
+POINTS: Final = 100  # predictions that are remembered of each share
 PRICES: Final = {
     "AAPL": 231.0,
     "MSFT": 428.0,
@@ -38,11 +43,15 @@ PRICES: Final = {
 
 
 async def serve(
-    sockets: Mapping[str, socket.socket], watched: int, publish: Callable[[bytes], object]
+    sockets: Mapping[str, socket.socket],
+    watched: int,
+    publish: Callable[[bytes], object],
+    work: Callable[[Mapping[str, Handler]], Coroutine[Any, Any, None]],
 ) -> None:
     """Have each of SERVICES answer on the socket of its name, until the pipe `watched` ends.
 
-    Meanwhile there are predictions, which `publish` tells the gateway.
+    Meanwhile there are predictions, which `publish` tells the gateway, and jobs, which `work` has
+    done by what it is given.
     """
     runners = []
     for name, listener in sockets.items():
@@ -55,10 +64,13 @@ async def serve(
     parent_gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(watched, parent_gone.set)
     predictor = Predictor(Random(SEED))
+    working = asyncio.create_task(work(handlers(predictor.series, "the sample feed")))
     while not parent_gone.is_set():
         publish(predictor.event(datetime.now(UTC)))
         with suppress(TimeoutError):
             await asyncio.wait_for(parent_gone.wait(), BETWEEN)
+    working.cancel()
+    await asyncio.wait((working,))
     for runner in runners:
         await runner.cleanup()
 
@@ -208,19 +220,28 @@ class Predictor:
         self._random = random
         self._prices = dict(PRICES)
         self._turns = cycle(PRICES)
+        self._past = {
+            symbol: deque([Point(price, 0.5)], POINTS) for symbol, price in PRICES.items()
+        }
 
     def event(self, now: datetime) -> bytes:
         """The next prediction, as it goes over the bus."""
         symbol = next(self._turns)
         price = self._prices[symbol] * (1 + self._random.gauss(0, 0.002))
         self._prices[symbol] = price
+        point = Point(round(price, 2), round(self._random.uniform(0.6, 0.95), 2))
+        self._past[symbol].append(point)
         fields = {
             "symbol": symbol,
-            "predicted_price": round(price, 2),
-            "confidence": round(self._random.uniform(0.6, 0.95), 2),
+            "predicted_price": point.price,
+            "confidence": point.confidence,
             "timestamp": now.isoformat(timespec="milliseconds"),
         }
         return json.dumps(fields).encode()
+
+    def series(self, symbol: str, count: int) -> list[Point]:
+        """The last predictions for a symbol, oldest first."""
+        return list(self._past.get(symbol, ()))[-count:]
 
 
 def _catalog(name: str) -> web.Application:

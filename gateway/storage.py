@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config import Settings
+from gateway.config.apis import Jobs as JobSettings
 from gateway.config.model import Stores as StoreSettings
 from gateway.shared import Shared
 from gateway.standby import Standby
@@ -19,6 +20,12 @@ from gateway.stores.shared_bus import SharedBus
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.standing import Standing
+
+if TYPE_CHECKING:  # imported when a setting asks for them
+    from gateway.predictions.loader import Cache
+
+if TYPE_CHECKING:
+    from gateway.jobs.job import Jobs, Queue
 
 EMBEDDED: Final = Path("gateway.db")
 """The database where none is configured, in the working directory."""
@@ -65,6 +72,21 @@ class Storage:
             self._bus = SharedBus(self._shared.events, self._slot)
         return self._bus
 
+    def predictions(self) -> Cache:
+        """Where predictions are looked for first: in Redis, else in memory of this host."""
+        redis = self.named("redis")
+        if redis is not None:
+            from gateway.stores.redis_predictions import RedisPredictions
+
+            return RedisPredictions(redis)
+        from gateway.stores.shared_predictions import SharedPredictions
+
+        return SharedPredictions(self._shared.answers)
+
+    def jobs(self, settings: JobSettings) -> tuple[Jobs, Queue]:
+        """Their state, in Redis before a database, and their queue, NATS before that."""
+        return open_jobs(settings, self.named("redis"), self.named("nats"), self.database)
+
     def limiter(self) -> Limiter:
         """Counters that all hosts share where there is a Redis, else this host's."""
         host = SharedLimiter(
@@ -80,6 +102,10 @@ class Storage:
         fallback = self._metrics.limits_fallback.child().inc
         self._standby = Standby(RedisLimiter(redis), host, fallback)
         return self._standby
+
+    def pools(self) -> dict[str, dict[str, int]]:
+        """Connections to each database, by state."""
+        return {store.name: store.pool() for store in self.configured if hasattr(store, "pool")}
 
     async def close(self) -> None:
         if self._standby is not None:
@@ -99,6 +125,35 @@ def open_database(
     from gateway.stores.sqlite import Sqlite
 
     return Sqlite(settings.sqlite or EMBEDDED, watch("sqlite"))
+
+
+def open_jobs(
+    settings: JobSettings, redis: Any, nats: Any, database: Callable[[], Database]
+) -> tuple[Jobs, Queue]:
+    """State and queue of jobs, for a gateway or for a worker."""
+    timeout, attempts, depth = settings.timeout, settings.attempts, settings.waiting
+    patience = settings.patience
+    jobs: Jobs
+    queue: Queue
+    if redis is not None:
+        from gateway.stores.redis_jobs import RedisJobs
+
+        jobs = RedisJobs(redis)
+    else:
+        from gateway.stores.jobs import DatabaseJobs
+
+        jobs = DatabaseJobs(database())
+    if nats is not None:
+        from gateway.stores.nats_jobs import NatsQueue
+
+        queue = NatsQueue(nats, timeout=timeout, attempts=attempts, depth=depth, patience=patience)
+    else:
+        from gateway.stores.job_queue import TableQueue
+
+        queue = TableQueue(
+            database(), timeout=timeout, attempts=attempts, depth=depth, patience=patience
+        )
+    return jobs, queue
 
 
 def open_stores(whole: Settings, watch: Callable[[str], Watch]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,11 +21,19 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "sqlite":
         yield {"sqlite": str(tmp_path / "gateway.db")}
         return
-    url: str = request.getfixturevalue("postgres_url")
+    async with new_database(request.getfixturevalue("postgres_url")) as url:
+        yield {"postgres": url}
+
+
+@asynccontextmanager
+async def new_database(url: str) -> AsyncIterator[str]:
+    """The URL of an empty one on the server of this URL."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(url)
     await connection.execute(f"CREATE DATABASE {name}")
-    yield {"postgres": url.rpartition("/")[0] + "/" + name}
+    await connection.close()
+    yield url.rpartition("/")[0] + "/" + name
+    connection = await asyncpg.connect(url)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
 

@@ -110,7 +110,7 @@ def fresh() -> Iterator[Demo]:
 
 def test_every_printed_curl_line_works(running: Demo) -> None:
     lines = [line for line in running.lines("curl") if "/stream/" not in line]  # it never ends
-    assert len(lines) == 18
+    assert len(lines) == 20
     calls = [subprocess.Popen(line, shell=True, stdout=subprocess.PIPE) for line in lines]
     for line, call in zip(lines, calls, strict=True):
         output = call.communicate(timeout=PATIENCE)[0]
@@ -210,6 +210,19 @@ def test_predictions_tick_in_the_stream_of_events(running: Demo) -> None:
         while b"event: prediction_update" not in (said := curl.stdout.readline()):
             assert said
         os.killpg(curl.pid, signal.SIGTERM)
+
+
+def test_a_job_is_done_and_explains_what_was_predicted(running: Demo) -> None:
+    (line,) = (line for line in running.lines("curl") if "/progress/" in line)
+    last = done(line).strip().split("\n\n")[-1]
+    assert last.startswith("id: end\nevent: done\ndata: ")
+    told = json.loads(last.split("data: ")[1])
+    assert told["result"]["sources"][0]["name"] == "the sample feed"
+    (job, *_) = json.loads(running.curl("/history"))["jobs"]
+    assert (job["job_id"], job["status"]) == (told["job_id"], "done")
+    (place,) = re.findall(r"is at (\S+/explanation/AAPL) ", running.said)
+    found = json.loads(done(f"curl -s {place}"))
+    assert found["explanation"] == told["result"]["explanation"]
 
 
 def test_the_page_shows_where_predictions_come_from(running: Demo) -> None:

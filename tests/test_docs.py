@@ -33,9 +33,12 @@ PATIENCE = 20.0
 DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
+    "docs/API_USAGE.md",
     "docs/ARCHITECTURE.md",
     "docs/POLICIES.md",
     "docs/REALTIME.md",
+    "docs/PREDICTIONS.md",
+    "docs/JOBS.md",
     "deploy/README.md",
 )
 CODE = re.compile(r"`([^`\n]+)`")
@@ -43,7 +46,17 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 SECRET = {"SECRET_KEY": "k" * 32}
 HEADERS = frozenset(
-    ("Authorization", "Connection", "Deprecation", "Link", "Location", "Sunset", "Vary")
+    (
+        "Allow",
+        "Authorization",
+        "Connection",
+        "Deprecation",
+        "Expect",
+        "Link",
+        "Location",
+        "Sunset",
+        "Vary",
+    )
 )
 
 
@@ -390,6 +403,7 @@ def test_commands_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> 
         ("docs/ARCHITECTURE.md", 200),
         ("docs/POLICIES.md", 250),
         ("docs/REALTIME.md", 201),
+        ("docs/JOBS.md", 121),
     ],
 )
 def test_document_can_be_read_in_one_sitting(document: str, most: int) -> None:

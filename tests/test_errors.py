@@ -15,7 +15,8 @@ from gateway.errors import (
 
 CODES = {
     400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found",
-    405: "method_not_allowed", 408: "request_timeout", 410: "gone", 413: "payload_too_large",
+    405: "method_not_allowed", 408: "request_timeout", 409: "conflict", 410: "gone",
+    412: "precondition_failed", 413: "payload_too_large",
     414: "uri_too_long", 417: "expectation_failed", 422: "validation_error", 429: "rate_limited",
     431: "header_fields_too_large", 500: "internal_error", 501: "not_implemented",
     502: "bad_gateway", 503: "service_unavailable", 504: "gateway_timeout",

@@ -20,16 +20,18 @@ MOST_LINES = 400
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
-    frozenset({"demo", "commands"}),
+    frozenset({"demo", "commands", "worker"}),
     frozenset({"samples"}),
     frozenset({"workers"}),
     frozenset({"server"}),
     frozenset({"app"}),
+    frozenset({"described"}),
     frozenset({"generation", "live", "services"}),
     frozenset({"edge"}),
-    frozenset({"identities", "storage"}),
+    frozenset({"identities", "storage", "jobbing", "paging", "predicting"}),
     frozenset(
         {
+            "abouts",
             "api",
             "pipeline",
             "acceptor",
@@ -57,16 +59,29 @@ LAYERS: tuple[frozenset[str], ...] = (
             "routing",
             "upstreams",
             "telemetry",
+            "predictions",
+            "stores.shared_predictions",
             "stores.shared",
             "stores.shared_cache",
             "stores.shared_bus",
         }
     ),
-    frozenset({"identity", "keyring"}),
+    frozenset({"identity", "jobs", "tables", "keyring", "apidocs"}),
     frozenset({"limits", "caching"}),
-    frozenset({"front", "exchange", "own", "bodies", "headers", "http1", "openapi", "stores", "config"}),
     frozenset(
-        {"authorities", "errors", "units", "apikeys", "deadline", "listening", "proxyprotocol"}
+        {"front", "exchange", "own", "bodies", "headers", "http1", "openapi", "stores", "config"}
+    ),
+    frozenset(
+        {
+            "authorities",
+            "errors",
+            "units",
+            "apikeys",
+            "deadline",
+            "jobs.job",
+            "listening",
+            "proxyprotocol",
+        }
     ),
     frozenset({""}),  # the package itself: its version
 )

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from gateway.config.auth import Auth, Way
 from gateway.config.checks import one_of
 from gateway.config.edges import switch
-from gateway.config.kinds import Name, PositiveCount, PositiveSeconds, Table, no_repeats
+from gateway.config.kinds import (
+    Name,
+    PositiveBytes,
+    PositiveCount,
+    PositiveSeconds,
+    Table,
+    no_repeats,
+)
 from gateway.config.ratelimits import RateLimit
 from gateway.config.tokens import Scopes
 
@@ -48,6 +55,14 @@ class Predictions(Api):
     ttl: PositiveSeconds = Field(
         60, description="for which what the database said is kept, and clients may keep an answer"
     )
+    stale_after: PositiveSeconds | None = Field(
+        None, description="age from which a prediction counts as stale; the `ttl` if left out"
+    )
+    migrate: bool | None = Field(
+        None,
+        description="whether the table `predictions` and its index are made where they are not "
+        "there; only in SQLite if left out",
+    )
 
 
 class Jobs(Api):
@@ -63,6 +78,19 @@ class Jobs(Api):
     timeout: PositiveSeconds = Field(
         30, description="without a sign of life, after which a job goes to another worker"
     )
+    patience: PositiveSeconds = Field(
+        86400, description="for which a job waits for a worker; then it is forgotten"
+    )
+    waiting: PositiveCount = Field(
+        1000, description="jobs of a kind that wait or are done; 503 for more"
+    )
+    prompt: PositiveCount = Field(8000, description="characters of a prompt")
+    image: PositiveBytes = Field(
+        524288, description="bytes of an image; NATS takes 1 MiB in all, unless told otherwise"
+    )
+    watchers: PositiveCount = Field(
+        1000, description="clients that one worker tells of progress at once"
+    )
 
 
 class OpenTable(Table):
@@ -74,14 +102,42 @@ class OpenTable(Table):
 
 
 class Pages(Api):
-    """Rows of tables that somebody else migrates."""
+    """Rows of tables that somebody else migrates: found in the database, never changed."""
 
-    table: Name = Field("pages", description="the table behind /api/v1/pages/")
-    tables: Mapping[Name, OpenTable] = Field(
-        {}, description="others, or views, each at /api/v1/ and its name"
+    table: Name = Field(
+        "pages", description="the table behind /api/v1/pages/, or `schema.table` in PostgreSQL"
     )
-    page_size: PositiveCount = Field(50, description="rows of a list, where none is asked for")
+    tables: Mapping[Name, OpenTable] = Field(
+        {},
+        description="others, or views, each at /api/v1/ and its name; or that one, for its scopes",
+    )
+    page_size: PositiveCount = Field(
+        50, description="rows of a list, where a client asks for no number"
+    )
     largest_page: PositiveCount = Field(500, description="most rows of a list")
+
+    @field_validator("tables")
+    @classmethod
+    def _apart(
+        cls, value: Mapping[str, OpenTable], info: ValidationInfo
+    ) -> Mapping[str, OpenTable]:
+        """Each has a path of its own."""
+        for name in sorted({"pages", "utils", "private"} & value.keys()):
+            if name != info.data.get("table"):
+                raise ValueError(f"/api/v1/{name}/ is taken")
+        return value
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tables, the main one first."""
+        return (self.table, *(name for name in self.tables if name != self.table))
+
+    def check(self, environment: str, auth: Auth) -> None:
+        super().check(environment, auth)
+        for name, table in self.tables.items():
+            lacking = auth.lacks(self.way, (*table.read, *table.write))
+            if lacking is not None:
+                raise ValueError(f"tables.{name}: {lacking}")
 
 
 class Apis(Table):

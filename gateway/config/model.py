@@ -202,6 +202,11 @@ class Settings(Table):
     auth: Auth = Field(Auth(), description="who may ask")
     stores: Stores = Field(Stores(), description="where state is kept")
     cache: CacheStore = Field(CacheStore(), description="where the routes' caches keep answers")
+    docs: bool = Field(
+        True,
+        description="whether /api/docs, /api/redoc and /api/openapi.json tell what there is; "
+        "/docs leads there",
+    )
     apis: Apis = Field(Apis(), description="data services of the gateway's own")
     realtime: OptionalRealtime = Field(
         None, description="`true`, or a table of how; no live updates if left out"

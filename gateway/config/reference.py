@@ -18,6 +18,7 @@ from gateway import units
 from gateway.config import shape
 from gateway.config.kinds import Table
 from gateway.config.model import Settings
+from gateway.config.upstreams import Spec
 
 BEGIN = "<!-- made from the model: python -m gateway.config.reference docs/CONFIGURATION.md -->"
 END = "<!-- end of what is made from the model -->"
@@ -37,6 +38,7 @@ _KINDS = {
     SecretStr: "text, secret",
     units.Network: "network",
     units.Rate: "rate",
+    Spec: "path, file",
 }
 
 

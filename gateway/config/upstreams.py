@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -24,6 +26,7 @@ from gateway.config.kinds import (
     PositiveSeconds,
     ReadableFile,
     Table,
+    readable,
 )
 
 
@@ -117,6 +120,33 @@ class UpstreamTls(Table):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Where a service's own description is: a path of its, or a file, which has been read."""
+
+    path: str | None = None
+    file: Path | None = None
+    # What it says does not make another upstream, whose connections would be new.
+    document: Any = field(default=None, compare=False, repr=False)
+
+
+def _spec(value: object, info: ValidationInfo) -> Spec | None:
+    if value is None or isinstance(value, Spec):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a path that begins with /, or a file")
+    if value.startswith("/"):
+        return Spec(path=checks.health_path(value))
+    name = value.removeprefix("file://")
+    file = readable((info.context or {}).get("folder", Path()) / name)
+    from gateway.openapi.document import read
+
+    return Spec(file=file, document=read(file))
+
+
+OptionalSpec = Annotated[Spec | None, PlainValidator(_spec)]
+
+
 class Upstream(Table):
     """A service: the targets that answer for it, and how one is chosen."""
 
@@ -134,6 +164,12 @@ class Upstream(Table):
     circuit_breaker: CircuitBreaker | None = Field(None, description="none if left out")
     pool: Pool = Field(Pool(), description="connections to each target")
     tls: UpstreamTls | None = Field(None, description="for `https://` targets")
+    openapi: OptionalSpec = Field(
+        None,
+        description="its OpenAPI document, for `/api/openapi.json`: a path that it is asked for, "
+        "such as `/openapi.json`, or a file, `orders.yaml` (beside the settings' file) or "
+        "`file:///etc/orders.yaml`",
+    )
 
     @field_validator("targets")
     @classmethod

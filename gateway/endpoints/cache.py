@@ -9,10 +9,10 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from gateway.errors import BadRequest, ValidationFailed
+from gateway.bodies import invalid, received
+from gateway.errors import BadRequest
 
 KINDS: Final = ("key", "path", "prefix")
-LONGEST: Final = 65536  # bytes of a request's body
 
 Purge = Callable[[Callable[[bytes], bool]], Awaitable[int]]
 
@@ -52,15 +52,13 @@ class CachePurge:
 
     async def answer(self, request: web.Request) -> web.Response:
         """`{"key"|"path"|"prefix": text, "host": name}` gives `{"purged": count}`."""
-        wanted = read(await request.content.read(LONGEST + 1))
+        wanted = read(await received(request))
         body = orjson.dumps({"purged": await self._purge(wanted)})
         return web.Response(body=body, content_type="application/json")
 
 
 def read(data: bytes) -> Wanted:
     """Raises what tells the client how it should have asked."""
-    if len(data) > LONGEST:
-        raise BadRequest(closes=False)
     try:
         asked = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -74,10 +72,10 @@ def read(data: bytes) -> Wanted:
         or set(asked) - {*KINDS, "host"}
         or not all(isinstance(text, str) and text.isascii() for text in texts)
     ):
-        raise _invalid("body", "needs key, path or prefix, one of them, and perhaps a host")
+        raise invalid("needs key, path or prefix, one of them, and perhaps a host")
     kind, text = kinds[0], str(asked[kinds[0]])
     if kind != "key" and not text.startswith("/"):
-        raise _invalid(f"body.{kind}", "begins with /")
+        raise invalid("begins with /", kind)
     if kind == "key":
         text = _normal(text)
     return Wanted(kind, text.encode(), str(asked.get("host", "")).lower().encode())
@@ -88,10 +86,6 @@ def _normal(text: str) -> str:
     scheme, mark, rest = text.partition("://")
     host, slash, path = rest.partition("/")
     if not mark or scheme.lower() not in ("http", "https") or not host:
-        raise _invalid("body.key", "is a URL, http://host/path")
+        raise invalid("is a URL, http://host/path", "key")
     port = ":443" if scheme.lower() == "https" else ":80"
     return f"{scheme.lower()}://{host.lower().removesuffix(port)}{slash or '/'}{path}"
-
-
-def _invalid(where: str, what: str) -> ValidationFailed:
-    return ValidationFailed(details=[{"where": where, "what": what}])

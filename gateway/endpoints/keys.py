@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway import units
 from gateway.bodies import Asked, invalid, read
@@ -25,7 +25,18 @@ from gateway.telemetry.events import EventLog
 BODY_BYTES: Final = 16_384
 GRACE: Final = 3600.0  # s
 
-Lifetime = Annotated[float, BeforeValidator(units.duration)]
+Lifetime = Annotated[
+    float,
+    BeforeValidator(units.duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": units.LONGEST_DURATION},
+                {"type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h|d)$"},
+            ]
+        }
+    ),
+]
 
 
 class Create(Asked):
@@ -33,7 +44,7 @@ class Create(Asked):
 
     owner: Annotated[str, AfterValidator(owner_name)]
     tier: str
-    scopes: Annotated[list[str], AfterValidator(scope_names)] = []
+    scopes: Annotated[list[str], AfterValidator(scope_names)] = Field([])
     expires: Lifetime | None = Field(None, description="after this time; never if left out")
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from gateway.openapi.bodies import Media
 from gateway.openapi.checks import Check, Checks
@@ -19,6 +17,7 @@ from gateway.openapi.fields import Parameter
 from gateway.openapi.matcher import PARAMETER, Paths
 from gateway.openapi.operations import Api, Item, Operation, field_key
 from gateway.openapi.schemas import Pool
+from gateway.openapi.servers import bases
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 STYLES: Final[Mapping[str, tuple[str, ...]]] = {  # the first is what is meant if none is named
@@ -31,7 +30,6 @@ STYLES: Final[Mapping[str, tuple[str, ...]]] = {  # the first is what is meant i
 UNDESCRIBED: Final = frozenset(("accept", "content-type", "authorization"))
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = re.compile(r"(?:application|text)/json|[^/]+/[^/]+\+json")
-VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
 
 
 def load(path: Path, *, base: str | None = None, strict: bool = False) -> Api:
@@ -57,7 +55,7 @@ class Loading:
         root = self._document.root
         if "paths" not in root:
             raise DocumentError(("paths",), "is missing")
-        servers = list(self._bases(root, ()))
+        servers = self._bases(root, ())
         paths: Paths[Item] = Paths()
         for template, value in mapping(root["paths"], ("paths",)).items():
             if template.startswith("x-"):
@@ -67,37 +65,13 @@ class Loading:
                 raise DocumentError(where, "a path begins with a slash")
             found, place = self._document.follow(value, where)
             item = self._item(template, found, place)
-            for base in dict.fromkeys(self._bases(found, place) if "servers" in found else servers):
+            for base in self._bases(found, place) if "servers" in found else servers:
                 paths.add(base + template, item, where)
         self._checks.compile()
         return Api(paths)
 
-    # ------------------------------------------------------------------------------ the servers
-
-    def _bases(self, holder: Mapping[str, Any], where: Where) -> Iterator[str]:
-        """What stands before the paths, by the servers that are named there."""
-        if self._base is not None:
-            yield self._base
-            return
-        servers = self._list(holder.get("servers") or [{"url": "/"}], (*where, "servers"))
-        for number, server in enumerate(servers):
-            place = (*where, "servers", str(number))
-            server = mapping(server, place)
-            default = partial(self._default, server, place)
-            url = VARIABLE.sub(default, self._text(server, "url", place))
-            try:
-                path = urlsplit(url).path
-            except ValueError:
-                raise DocumentError((*place, "url"), "is no URL") from None
-            if path and not path.startswith("/"):
-                raise DocumentError((*place, "url"), "leads nowhere by itself: say `base`")
-            yield path.rstrip("/")
-
-    def _default(self, server: Mapping[str, Any], where: Where, name: re.Match[str]) -> str:
-        """What a server's variable stands for."""
-        variables = mapping(server.get("variables", {}), (*where, "variables"))
-        place = (*where, "variables", name[1])
-        return self._text(mapping(variables.get(name[1]), place), "default", place)
+    def _bases(self, holder: Mapping[str, Any], where: Where) -> list[str]:
+        return bases(holder, where) if self._base is None else [self._base]
 
     # --------------------------------------------------------------------------- the operations
 

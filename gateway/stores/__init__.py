@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, Protocol
+from datetime import date
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple, Protocol
+from uuid import UUID
 
 from gateway.units import Rate
 
@@ -81,11 +84,33 @@ class Shelf(Protocol):
         """Forget every key that is wanted, and name them."""
 
 
-Value = str | int | bytes | None
+Value = str | int | float | bytes | Decimal | date | UUID | Sequence[Any] | None
+"""A parameter. SQLite takes only the simple ones: texts, numbers that are no Decimal, bytes."""
+
+Rule = Literal["unique", "foreign", "null", "check", "value", "absent"]
+
+
+class Violated(Exception):
+    """A table's own rules refuse a statement; its text is the database's, for the log only.
+
+    Rules: a row that has to be the only one, or that others need or that needs others; a column
+    that has to be filled; a condition; a value that the column cannot hold; a table or a column
+    that is not there (any more). `constraint`, `column` and `table` are the database's names,
+    empty where it does not tell.
+    """
+
+    def __init__(
+        self, text: str, rule: Rule, *, constraint: str = "", column: str = "", table: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.rule = rule
+        self.constraint = constraint
+        self.column = column
+        self.table = table
 
 
 class Database(Protocol):
-    """SQL, with parameters `$1`, `$2` in both dialects. Raises only `StoreDown`."""
+    """SQL, with parameters `$1`, `$2` in both dialects. Raises only `StoreDown` and `Violated`."""
 
     name: str
 

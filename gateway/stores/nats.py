@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from secrets import token_hex
 from time import monotonic
 from typing import Final
@@ -39,7 +39,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from gateway.errors import StoreDown
 from gateway.stores import Hearer, Unwatched, Watch
-from gateway.stores.sessions import ORIGIN, Listener, Session, counts
+from gateway.stores.sessions import HEARTBEAT, ORIGIN, SILENCE, UNUSED, Listener, Session, counts
 
 TIMEOUT: Final = 2
 """s for a whole call: a connection, if there is none yet, question and answer."""
@@ -50,9 +50,6 @@ PAUSE: Final = 0.25  # s between two tries to connect, and between two sessions
 LONGEST: Final = 4.0  # s: each session that is refused doubles the pause, up to this
 PING: Final = 5  # s between two looks whether the server is there; it is lost after three
 ABANDONED: Final = 60  # s after which no answer comes: the connection was given up before
-HEARTBEAT: Final = 1.0  # s of a consumer's silence after which it gives a sign
-SILENCE: Final = 3.5 * HEARTBEAT
-UNUSED: Final = 10.0  # s after which the server forgets a consumer that nobody hears
 
 _LOST: Final = (OSError, TimeoutError, Error)
 _TOO_LARGE: Final = 10054  # JetStream's code: "message size exceeds maximum allowed"
@@ -88,8 +85,14 @@ class Nats:
 
     async def ping(self) -> None:
         """Raises StoreDown, as everything here does."""
+        async with self.client() as client:
+            await self._answer(client)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """For what is not done here; inside, what the library raises becomes StoreDown."""
         with self._translated():
-            await self._answer(await self._open())
+            yield await self._open()
         self._worked(whole=not self._stream)
 
     async def publish(self, subject: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.errors import StoreDown
-from gateway.stores import Database, Unwatched, Value, Watch
+from gateway.stores import Database, Rule, Unwatched, Value, Violated, Watch
 
 CONNECTIONS: Final = 10
 TIMEOUT: Final = 2.0
@@ -38,6 +38,19 @@ _LOST: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "23502": "null",
+    "23503": "foreign",
+    "23001": "foreign",  # ON DELETE RESTRICT
+    "23505": "unique",
+    "23P01": "unique",  # an exclusion constraint
+    "23514": "check",
+    "44000": "check",  # a view's own
+    "P0001": "check",  # raised by a trigger
+    "42P01": "absent",
+    "42703": "absent",
+}
 
 
 class _Transaction:
@@ -116,6 +129,13 @@ class Postgres:
     async def ping(self) -> None:
         await self.fetch("SELECT 1")
 
+    def pool(self) -> dict[str, int]:
+        """Connections that are open."""
+        if self._pool is None:
+            return {"idle": 0, "active": 0}
+        idle = self._pool.get_idle_size()
+        return {"idle": idle, "active": self._pool.get_size() - idle}
+
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.terminate()
@@ -147,3 +167,20 @@ class Postgres:
         except _LOST as error:
             self._watch.failed(error)
             raise StoreDown from error
+        except asyncpg.PostgresError as error:
+            stale = isinstance(error, asyncpg.InvalidCachedStatementError)  # prepared before it
+            rule = "absent" if stale else rule_of(error.sqlstate or "")
+            if rule is None:
+                raise
+            raise Violated(
+                str(error),
+                rule,
+                constraint=error.constraint_name or "",
+                column=error.column_name or "",
+                table=error.table_name or "",
+            ) from error
+
+
+def rule_of(state: str) -> Rule | None:
+    """Which of a table's rules an SQLSTATE tells of (PostgreSQL, appendix A)."""
+    return _RULES.get(state) or ("value" if state.startswith("22") else None)

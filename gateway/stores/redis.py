@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b, sha1
+from hashlib import blake2b
 from itertools import repeat
 from typing import Any, Final, cast
 
 import redis.asyncio as client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from gateway import limits
 from gateway.errors import StoreDown
 from gateway.stores import Decision, Unwatched, Watch
+from gateway.stores.scripts import Script
 from gateway.units import Rate
 
 CONNECTIONS: Final = 100
@@ -35,17 +35,6 @@ HEALTH_CHECK: Final = 15.0
 SCAN: Final = 500  # keys looked at by one step of a scan
 
 Argument = bytes | str | int
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script, known to the server by its SHA-1 once it has run."""
-
-    text: str
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
 class Redis:
@@ -96,6 +85,39 @@ class Redis:
     async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values in the order of the keys, of which there is at least one."""
         return cast("list[bytes | None]", await self._call(self._client.mget(list(keys))))
+
+    async def values(
+        self, keys: Sequence[bytes], timeout: float = TIMEOUT
+    ) -> list[bytes | Mapping[bytes, bytes] | None]:
+        """What the keys hold, strings and hashes: a second round trip for those without a string.
+
+        What is neither counts as nothing. There is at least one key.
+        """
+        return await self._call(self._values(list(keys)), timeout)  # type: ignore[no-any-return]
+
+    async def _values(self, keys: list[bytes]) -> list[bytes | Mapping[bytes, bytes] | None]:
+        found: dict[bytes, Any] = dict(zip(keys, await self._client.mget(keys), strict=True))
+        rest = [key for key, value in found.items() if value is None]
+        if rest:
+            pipe = self._client.pipeline(transaction=False)
+            for key in rest:
+                pipe.hgetall(key)
+            hashes = await pipe.execute(raise_on_error=False)
+            found.update((k, h) for k, h in zip(rest, hashes, strict=True) if isinstance(h, dict))
+            # No hash, and there: a string that was written since, or of another kind.
+            rest = [k for k, h in zip(rest, hashes, strict=True) if isinstance(h, ResponseError)]
+        if rest:
+            found.update(zip(rest, await self._client.mget(rest), strict=True))
+        return [found[key] or None for key in keys]
+
+    async def set_new(
+        self, values: Mapping[bytes, bytes], seconds: float, timeout: float = TIMEOUT
+    ) -> None:
+        """Set those keys that hold nothing, for so long, at least a millisecond."""
+        pipe = self._client.pipeline(transaction=False)
+        for key, value in values.items():
+            pipe.set(key, value, px=max(1, round(seconds * 1000)), nx=True)
+        await self._call(pipe.execute(), timeout)
 
     async def set(self, key: bytes, value: bytes, seconds: float | None = None) -> None:
         """`seconds` is how long it is kept, at least a millisecond; for ever if left out."""

@@ -11,6 +11,9 @@ from typing import Final
 from gateway.stores import Hearer
 
 ORIGIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+HEARTBEAT: Final = 1.0  # s of a consumer's silence after which it gives a sign
+SILENCE: Final = 3.5 * HEARTBEAT
+UNUSED: Final = 10.0  # s after which the server forgets a consumer that nobody hears
 
 
 class Session:

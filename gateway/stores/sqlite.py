@@ -13,7 +13,7 @@ from typing import Any, Final
 import aiosqlite
 
 from gateway.errors import StoreDown
-from gateway.stores import Database, Unwatched, Value, Watch
+from gateway.stores import Database, Rule, Unwatched, Value, Violated, Watch
 
 TIMEOUT: Final = 2.0
 """s that a statement waits for another process's transaction to end."""
@@ -22,6 +22,18 @@ TIMEOUT: Final = 2.0
 MISTAKES: Final = frozenset(
     (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE)
 )
+
+RULES: Final[Mapping[int, Rule]] = {
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE: "unique",
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: "unique",
+    sqlite3.SQLITE_CONSTRAINT_ROWID: "unique",
+    sqlite3.SQLITE_CONSTRAINT_NOTNULL: "null",
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: "foreign",
+    sqlite3.SQLITE_CONSTRAINT_CHECK: "check",
+    sqlite3.SQLITE_CONSTRAINT_TRIGGER: "check",
+    sqlite3.SQLITE_CONSTRAINT | (12 << 8): "value",  # _DATATYPE, which Python does not name
+    sqlite3.SQLITE_MISMATCH: "value",
+}
 
 MIGRATIONS: Final = """
     CREATE TABLE IF NOT EXISTS gateway_migrations (
@@ -106,7 +118,11 @@ class Sqlite:
             except BaseException:
                 await asyncio.shield(file.execute("ROLLBACK"))
                 raise
-            await asyncio.shield(file.execute("COMMIT"))
+            try:
+                await asyncio.shield(file.execute("COMMIT"))
+            except sqlite3.IntegrityError:  # what was deferred up to here
+                await asyncio.shield(file.execute("ROLLBACK"))
+                raise
 
     async def migrate(self, name: str, steps: Sequence[str]) -> None:
         """Under the file's write lock, whole or not at all."""
@@ -138,6 +154,7 @@ class Sqlite:
             try:
                 await _use_wal(opened)
                 await opened.execute("PRAGMA synchronous=NORMAL")
+                await opened.execute("PRAGMA foreign_keys=ON")
             except BaseException:
                 await opened.close()
                 raise
@@ -151,9 +168,29 @@ class Sqlite:
         except (sqlite3.Error, OSError) as error:
             # The primary result code is the last byte (sqlite.org/rescode.html).
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF in MISTAKES:
-                raise
+                violated = violation(error)
+                if violated is None:
+                    raise
+                raise violated from error
             self._watch.failed(error)
             raise StoreDown from error
+
+
+def violation(error: BaseException) -> Violated | None:
+    """What SQLite says in words: `UNIQUE constraint failed: table.column, table.column`."""
+    text = str(error)
+    if text.startswith(("no such table", "no such column")) or " has no column " in text:
+        return Violated(text, "absent")
+    if text.startswith("cannot store "):  # in a STRICT table
+        return Violated(text, "value", column=text.rpartition(".")[2])
+    rule = RULES.get(getattr(error, "sqlite_errorcode", 0))
+    if rule is None:
+        return None
+    about = text.partition("failed: ")[2]
+    if rule in ("unique", "null") and "." in about and not about.startswith("index "):
+        names = [each.rpartition(".")[2] for each in about.split(", ")]
+        return Violated(text, rule, column=", ".join(names), table=about.partition(".")[0])
+    return Violated(text, rule, constraint=about)
 
 
 async def _use_wal(connection: aiosqlite.Connection) -> None:

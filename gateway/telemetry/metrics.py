@@ -14,6 +14,11 @@ SECONDS: Final = (
 )  # fmt: skip
 """Bounds from what a healthy hop takes to the default timeout; 0.1 is a common objective."""
 
+JOB_SECONDS: Final = (
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+)  # fmt: skip
+"""Bounds from what a worker answers at once to what it may take at most."""
+
 # aiohttp's parser hands methods out as text, ours as bytes: both find their label.
 _METHODS: Final[dict[bytes | str, str]] = {
     spelling: method
@@ -110,6 +115,16 @@ class Metrics:
             "route", "result",
         )  # fmt: skip
 
+        self.predictions = Counter(
+            registry, "gateway_predictions_total",
+            "Predictions asked for: cache, database, missing, unavailable.",
+            "result",
+        )  # fmt: skip
+        self.prediction_queries = Counter(
+            registry, "gateway_prediction_queries_total",
+            "Questions to the database for what the cache did not have.",
+        )  # fmt: skip
+
         self.compression_saved = Counter(
             registry, "gateway_compression_saved_bytes_total",
             "Bytes of answers that compression kept from being sent.",
@@ -144,6 +159,17 @@ class Metrics:
         self.realtime_queued = Gauge(
             registry, "gateway_realtime_queued",
             "Updates that wait for a client.",
+        )  # fmt: skip
+
+        self.jobs = Counter(
+            registry, "gateway_jobs_total",
+            "Jobs: accepted, repeated, full (there was no room), done, failed.",
+            "kind", "result",
+        )  # fmt: skip
+        self.job_duration = Histogram(
+            registry, "gateway_job_duration_seconds",
+            "From when a job was accepted to when it was done.",
+            "kind", buckets=JOB_SECONDS,
         )  # fmt: skip
 
         self.open_connections = Gauge(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ FOUND = Found(Path(sys.prefix))
 NGINX = FOUND.program("nginx")
 CORES = frozenset(os.sched_getaffinity(0))
 CHAIN, CACHED = loads.BY_NAME["chain"], loads.BY_NAME["cached"]
+PREDICTION = loads.BY_NAME["prediction"]
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is a Debian package")
 
@@ -49,6 +51,21 @@ def test_peer_with_the_chain_refuses_limits_and_tells_browsers(stage: Stage, nam
 def test_peer_with_a_cache_answers_the_second_time_from_it(stage: Stage, name: str) -> None:
     with stage.briefly(set_up(name, CACHED)) as running:
         proofs.prove(CACHED, running.port, running.keys)
+
+
+@pytest.mark.parametrize("name", ["gateway", "gateway-redis", "aiohttp"])
+def test_peer_with_predictions_tells_what_is_cached(stage: Stage, name: str) -> None:
+    with stage.briefly(set_up(name, PREDICTION)) as running:
+        proofs.prove(PREDICTION, running.port, running.keys)
+        _, body = proofs.read(proofs.Site(running.port, PREDICTION.path, {}), {})
+        assert len(body) == PREDICTION.answer
+
+
+def test_peer_without_the_prediction_is_told(stage: Stage) -> None:
+    with stage.briefly(set_up("gateway", PREDICTION)) as running:
+        load = replace(PREDICTION, path="/api/prediction/MSFT")
+        with pytest.raises(BenchError, match="status: 200 was expected, 404 came"):
+            proofs.prove(load, running.port, {})
 
 
 def test_peer_that_lets_anybody_in_has_no_chain(plain: Running) -> None:

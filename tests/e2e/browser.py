@@ -40,6 +40,7 @@ class Page:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._loaded = asyncio.Event()
         self.complaints: list[str] = []
+        self.requests: list[str] = []  # URLs that it asked for, of its own or of another host
         self._logged: asyncio.Queue[str] = asyncio.Queue()
         self._reading = asyncio.create_task(self._read())
 
@@ -59,6 +60,8 @@ class Page:
                 self._logged.put_nowait(" ".join(str(a.get("value")) for a in of["args"]))
             elif name == "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(of["exceptionDetails"]))
+            elif name == "Network.requestWillBeSent":
+                self.requests.append(of["request"]["url"])
             elif name == "Log.entryAdded" and of["entry"]["level"] == "error":
                 self.complaints.append(of["entry"]["text"])
 
@@ -77,7 +80,7 @@ class Page:
             return await answer
 
     async def open(self, url: str) -> None:
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
         self._loaded.clear()
         await self.call("Page.navigate", url=url)

@@ -114,12 +114,13 @@ async def test_a_client_that_reads_nothing_slows_nobody_and_is_bounded() -> None
 async def test_a_client_that_reads_nothing_is_cut_in_the_end() -> None:
     async with site({"ping_interval": 0}, limits={"send_timeout": 1}) as one:
         deaf = await one.deaf("A")
-        ear = await one.ear("A")
+        ear = await one.ear("B")
         for price in range(1000):
             await one.publish(price, note=BIG)
             if price % 10 == 0:
                 await asyncio.sleep(0)
-        await ear.updates(1000)
+        await one.publish(1000, "B")
+        await ear.updates(1)
         await until(lambda: len(one.hub.members) == 1)
         (closed,) = one.logged("websocket_closed")
         assert closed["code"] == 1006

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from gateway.errors import StoreDown
-from gateway.stores import Database
+from gateway.stores import Database, Violated
 from gateway.stores.postgres import Postgres
 from gateway.stores.sqlite import Sqlite
 from tests.servers import Server
@@ -256,3 +256,63 @@ async def test_mistake_in_a_statement_is_no_loss(make: Make, table: str) -> None
     with pytest.raises(Exception, match=r"(?i)null") as raised:
         await database.execute(f"INSERT INTO {table} VALUES (NULL)")
     assert not isinstance(raised.value, StoreDown)
+
+
+# --------------------------------------------------------------------------------------- rules
+
+RULED = (
+    "CREATE TABLE {0}_above (id BIGINT PRIMARY KEY)",
+    "CREATE TABLE {0} (id BIGINT PRIMARY KEY, name VARCHAR(5) NOT NULL UNIQUE,"
+    " above BIGINT REFERENCES {0}_above (id) DEFERRABLE, size INTEGER CHECK (size > 0))",
+)
+
+
+async def both(database: Database, *statements: str) -> None:
+    """All of them, or none."""
+    async with database.transaction() as inside:
+        for statement in statements:
+            await inside.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        ("INSERT INTO {0} VALUES (1, 'b', NULL, 1)", "unique"),
+        ("INSERT INTO {0} VALUES (2, 'a', NULL, 1)", "unique"),
+        ("INSERT INTO {0} VALUES (2, NULL, NULL, 1)", "null"),
+        ("INSERT INTO {0} VALUES (2, 'b', 7, 1)", "foreign"),
+        ("DELETE FROM {0}_above", "foreign"),
+        ("UPDATE {0} SET size = 0", "check"),
+        ("SELECT * FROM {0}_nowhere", "absent"),
+        ("UPDATE {0} SET nowhere = 1", "absent"),
+        ("INSERT INTO {0} (nowhere) VALUES (1)", "absent"),
+    ],
+)
+async def test_rule_that_is_violated_is_told(make: Make, table: str, sql: str, rule: str) -> None:
+    database = make()
+    name = f"{table}_ruled"
+    for statement in RULED:
+        await database.execute(statement.format(name))
+    await database.execute(f"INSERT INTO {name}_above VALUES (5)")
+    await database.execute(f"INSERT INTO {name} VALUES (1, 'a', 5, 1)")
+    with pytest.raises(Violated) as caught:
+        await database.execute(sql.format(name))
+    assert caught.value.rule == rule
+    with pytest.raises(Violated):
+        await both(database, f"UPDATE {name} SET size = 9", sql.format(name))
+    assert await database.fetch(f"SELECT id, size FROM {name}") == [{"id": 1, "size": 1}]
+
+
+async def test_rule_that_is_deferred_is_told_at_the_end(make: Make, table: str) -> None:
+    database = make()
+    name = f"{table}_late"
+    for statement in RULED:
+        await database.execute(
+            statement.format(name).replace("DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED")
+        )
+    with pytest.raises(Violated) as caught:
+        await both(database, f"INSERT INTO {name} VALUES (1, 'a', 7, 1)")
+    assert caught.value.rule == "foreign"
+    async with database.transaction() as inside:
+        await inside.execute(f"INSERT INTO {name} VALUES (2, 'b', NULL, 1)")
+    assert await database.fetch(f"SELECT id FROM {name}") == [{"id": 2}]

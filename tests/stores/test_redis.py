@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from gateway.errors import StoreDown
 from gateway.stores import redis as adapter
-from gateway.stores.redis import TAKE, Redis, RedisLimiter, Script
+from gateway.stores.redis import TAKE, Redis, RedisLimiter
+from gateway.stores.scripts import Script
 from gateway.units import Rate
 from tests import servers
 from tests.servers import Server

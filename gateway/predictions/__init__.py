@@ -1,0 +1,1 @@
+"""Predictions: how they are read from wherever they lie, found together, and shown."""
