@@ -87,6 +87,23 @@ async def test_host_has_what_another_worker_kept_in_the_next_turn() -> None:
     assert await got(one, b"b") == {b"b": b"2"}
 
 
+async def test_memory_is_read_once_in_a_turn() -> None:
+    memory = Memory(1 << 20)
+    cache = SharedPredictions(memory)
+    await cache.keep({b"a": b"1"}, 60)
+    found: list[Kept] = []
+
+    def answer(kept: Mapping[bytes, Kept]) -> None:
+        found.append(kept[b"a"])
+
+    cache.ask([b"a"], answer)
+    memory.epochs.void(b"a")
+    cache.ask([b"a"], answer)
+    assert found == [b"1", b"1"]
+    await asyncio.sleep(0)
+    assert await got(cache, b"a") == {}
+
+
 # -------------------------------------------------------------------------------------- redis
 
 
