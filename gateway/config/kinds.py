@@ -50,7 +50,7 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_LEFT_OUT = BeforeValidator(_none_if_empty)
+LEFT_OUT = BeforeValidator(_none_if_empty)
 Seconds = Annotated[float, Ge(0), BeforeValidator(units.duration)]
 PositiveSeconds = Annotated[float, Gt(0), BeforeValidator(units.duration)]
 Bytes = Annotated[int, Ge(0), BeforeValidator(units.size)]
@@ -68,11 +68,11 @@ Hosts = Annotated[
 Methods = Annotated[
     tuple[Annotated[str, AfterValidator(checks.method)], ...], AfterValidator(no_repeats)
 ]
-RedisUrl = Annotated[Annotated[SecretStr, _url("redis", "rediss")] | None, _LEFT_OUT]
-PostgresUrl = Annotated[Annotated[SecretStr, _url("postgresql", "postgres")] | None, _LEFT_OUT]
-NatsUrl = Annotated[Annotated[SecretStr, _url("nats", "tls")] | None, _LEFT_OUT]
-OptionalPath = Annotated[Path | None, _LEFT_OUT]
-OptionalSecret = Annotated[SecretStr | None, _LEFT_OUT]
+RedisUrl = Annotated[Annotated[SecretStr, _url("redis", "rediss")] | None, LEFT_OUT]
+PostgresUrl = Annotated[Annotated[SecretStr, _url("postgresql", "postgres")] | None, LEFT_OUT]
+NatsUrl = Annotated[Annotated[SecretStr, _url("nats", "tls")] | None, LEFT_OUT]
+OptionalPath = Annotated[Path | None, LEFT_OUT]
+OptionalSecret = Annotated[SecretStr | None, LEFT_OUT]
 
 
 class Table(BaseModel):

@@ -18,7 +18,7 @@ from gateway import units
 from gateway.config import checks
 from gateway.config.auth import Auth, Way
 from gateway.config.edges import switch
-from gateway.config.kinds import Count, PositiveBytes, PositiveCount, Seconds, Table
+from gateway.config.kinds import LEFT_OUT, Count, PositiveBytes, PositiveCount, Seconds, Table
 from gateway.config.ratelimits import Rate
 from gateway.config.tokens import Scopes
 
@@ -54,7 +54,7 @@ class Realtime(Table):
     subject: Annotated[str, AfterValidator(_subject)] = Field(
         "event.prediction.updated", description="of the events on the bus"
     )
-    jetstream: Annotated[str, AfterValidator(_stream)] | None = Field(
+    jetstream: Annotated[Annotated[str, AfterValidator(_stream)] | None, LEFT_OUT] = Field(
         None,
         description="a stream of NATS that keeps the events, made if it is missing; then a gateway "
         "that starts knows the last ones, and offsets are the same on all gateways",

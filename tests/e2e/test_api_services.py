@@ -198,9 +198,12 @@ async def test_file_is_read_at_the_start_and_on_reload(tmp_path: Path) -> None:
 
 async def test_example_shows_the_service_that_is_not_there() -> None:
     settings = load(EXAMPLES / "documents.yaml", {"PORT": "0"}, {}, EXAMPLES)
-    async with gateway_on(settings) as (_, port), aiohttp.ClientSession() as session:
-        async with session.get(f"http://127.0.0.1:{port}/api/openapi.json") as answer:
-            found = await answer.json()
+    async with (
+        gateway_on(settings) as (_, port),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/api/openapi.json") as answer,
+    ):
+        found = await answer.json()
     validate(found)
     assert "/shop/orders/{id}/label" in found["paths"]
     operation = found["paths"]["/shop/orders"]["post"]
