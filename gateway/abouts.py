@@ -46,7 +46,7 @@ ABOUT: Final[Mapping[str, About]] = {
         "Metrics as Prometheus text", OPERATION, {200: models.Text}, media=PLAIN
     ),
     "gateway.status": About("What it is configured to do", OPERATION, {200: models.Status}),
-    "gateway.services": About("The routes and their targets", OPERATION, {200: models.ServiceList}),
+    "gateway.apis": About("The routes and their targets", OPERATION, {200: models.ServiceList}),
     "gateway.login": About(
         "Sign in", USERS, {200: models.Tokens}, body=Login, errors=(401, 413, 422, 429)
     ),

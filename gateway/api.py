@@ -72,7 +72,7 @@ def table(
         Own("gateway.metrics", "GET", "/metrics", scrape.negotiated),
         Own("gateway.metrics_prom", "GET", "/metrics_prom", scrape.text),
         Own("gateway.status", "GET", "/api/gateway/status", status.answer),
-        Own("gateway.services", "GET", "/api/gateway/services", status.services),
+        Own("gateway.apis", "GET", "/api/gateway/services", status.services),
         Own(
             "gateway.login",
             "POST",

@@ -14,6 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway import __version__, api, headers
+from gateway.apis import Services
 from gateway.config import Settings
 from gateway.described import Described
 from gateway.edge import Edge
@@ -34,7 +35,6 @@ from gateway.live import Live
 from gateway.local import Application, exchange_of, handler_of
 from gateway.own import Handler, Own
 from gateway.pipeline import Pipeline, error_body
-from gateway.services import Services
 from gateway.shared import Shared
 from gateway.storage import Storage
 from gateway.telemetry.access_log import AccessLog

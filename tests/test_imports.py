@@ -26,9 +26,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"server"}),
     frozenset({"app"}),
     frozenset({"described"}),
-    frozenset({"generation", "live", "services"}),
+    frozenset({"generation", "live", "apis"}),
     frozenset({"edge"}),
-    frozenset({"identities", "storage", "jobbing", "paging", "predicting"}),
+    frozenset({"identities", "storage", "apis.jobs", "apis.pages", "apis.predictions"}),
     frozenset(
         {
             "abouts",

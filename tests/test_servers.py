@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import nats
@@ -47,7 +48,10 @@ async def test_nats_answers_a_flush_and_has_jetstream(nats_url: str) -> None:
     client = await nats.connect(nats_url)
     try:
         await client.flush(timeout=5)
-        assert (await client.jetstream().account_info()).streams == 0
+        streams, name = client.jetstream(), uuid4().hex
+        await streams.add_stream(name=name, subjects=[name])
+        assert (await streams.publish(name, b"kept")).seq == 1
+        await streams.delete_stream(name)
     finally:
         await client.close()
 

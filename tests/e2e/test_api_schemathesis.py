@@ -8,18 +8,18 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
-from gateway.commands import keys
+from gateway.commands import users
 from gateway.config import Settings
 from tests import servers
-from tests.e2e.life import Program, answering, running
+from tests.e2e.life import Program, answering, request, running
 from tests.e2e.stage import environ
 
 EXAMPLES = 10
@@ -29,6 +29,7 @@ ENDLESS = ("/api/stream/predictions", "/ws/predictions")  # they answer as long 
 PARTICULAR = ("/api/gateway/keys", "/api/gateway/keys/rotate")
 REFUSALS = (400, 401, 403, 404, 409, 412, 413, 414, 422)  # of what is not in the document
 OFTEN = "100000/minute"
+ADMIN = ("root", "sesame-open-sesame")
 OURS = ("operation", "keys", "live updates")
 TABLES = """
   CREATE TABLE pages (
@@ -51,10 +52,12 @@ async def document_of(program: Program) -> dict[str, Any]:
     return document
 
 
-async def broken(
-    folder: Path, program: Program, document: dict[str, Any], key: str, *more: str
-) -> str:
-    """What schemathesis found; nothing if all is well."""
+async def broken(folder: Path, program: Program, document: dict[str, Any], *more: str) -> str:
+    """What schemathesis found; nothing if all is well.
+
+    It asks as a user, for it finds keys in answers, and revokes them.
+    """
+    token = await signed_in(program)
     (folder / "openapi.json").write_text(json.dumps(document))
     taken = "checks.positive_data_acceptance.enabled = false"
     tables = [f"[[operations]]\ninclude-path = {path!r}\n{taken}\n" for path in PARTICULAR]
@@ -64,7 +67,7 @@ async def broken(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"),
         *("run", "openapi.json", "--url", f"http://127.0.0.1:{program.port}"),
-        *("--header", f"X-API-Key: {key}", "--phases", "coverage,fuzzing"),
+        *("--header", f"Authorization: Bearer {token}", "--phases", "coverage,fuzzing"),
         *("--max-examples", str(EXAMPLES), "--seed", "1", "--no-shrink", "--continue-on-failure"),
         *("--warnings", "off", "--no-color", *excluded, *more),
         cwd=folder,
@@ -80,10 +83,11 @@ async def broken(
     return "" if process.returncode == 0 else text
 
 
-def own(**more: Any) -> dict[str, Any]:
+def settings(folder: Path, **more: Any) -> dict[str, Any]:
     """Everything that a gateway can have of its own, on embedded stores."""
     login = {"per_account": OFTEN, "per_address": OFTEN}
     return {
+        "stores": {"sqlite": str(folder / "gateway.db")},
         "secret_key": "k" * 32,
         "auth": {"login": login},
         "realtime": True,
@@ -91,23 +95,49 @@ def own(**more: Any) -> dict[str, Any]:
     }
 
 
-async def started(folder: Path) -> tuple[dict[str, Any], str]:
-    """The stores, and an administrator's key."""
-    stores = {"sqlite": str(folder / "gateway.db")}
-    made = Settings.model_validate({"stores": stores})
-    _, key = await asyncio.to_thread(keys.create, made, "root", "pro", ("admin",), None)
-    return stores, key
+@asynccontextmanager
+async def administered(folder: Path, **more: Any) -> AsyncIterator[Program]:
+    """A gateway that has an administrator."""
+    table = settings(folder, **more)
+    made = Settings.model_validate(table)
+    await asyncio.to_thread(users.add, made, *ADMIN, ("admin",), "pro")
+    async with running(folder, **table) as program:
+        yield program
+
+
+async def signed_in(program: Program) -> str:
+    name, password = ADMIN
+    body = json.dumps({"username": name, "password": password}).encode()
+    client = await program.send(request("POST", "/auth/login", body=body))
+    _, answer = await client.answer()
+    await client.close()
+    token: str = json.loads(answer)["access_token"]
+    return token
+
+
+def never_let_in(program: Program, document: dict[str, Any]) -> list[str]:
+    """Paths that want credentials, and at which all that was asked was refused for lack of them."""
+    statuses: dict[str, set[int]] = {}
+    for line in program.found("request"):
+        statuses.setdefault(line["path"], set()).add(line["status_code"])
+    return [
+        path
+        for path, item in document["paths"].items()
+        if any("security" in operation for operation in item.values())
+        and path in statuses  # the others were not asked, or have a parameter
+        and statuses[path] <= {401, 405}
+    ]
 
 
 @pytest.mark.timeout(2 * PATIENCE)
 async def test_no_answer_of_the_gateway_breaks_its_document(tmp_path: Path) -> None:
-    stores, key = await started(tmp_path)
     async with answering() as upstream:
         cached = {"prefix": "/cached", "target_url": upstream.url, "cache": True}
-        async with running(tmp_path, **own(stores=stores, routes=[cached])) as program:
+        async with administered(tmp_path, routes=[cached]) as program:
             document = await document_of(program)
-            found = await broken(tmp_path, program, document, key, "--exclude-path-regex=^/cached")
+            found = await broken(tmp_path, program, document, "--exclude-path-regex=^/cached")
     assert not found, found
+    assert not never_let_in(program, document)
 
 
 @pytest.mark.timeout(2 * PATIENCE)
@@ -126,15 +156,15 @@ async def test_no_answer_of_the_gateway_breaks_its_document(tmp_path: Path) -> N
 async def test_no_answer_of_an_api_breaks_the_document(
     tmp_path: Path, api: str, more: tuple[str, ...]
 ) -> None:
-    stores, key = await started(tmp_path)
     await asyncio.to_thread(migrate, tmp_path / "gateway.db")
-    async with running(tmp_path, stores=stores, apis={api: {"auth": "api_key"}}) as program:
+    async with administered(tmp_path, apis={api: {"auth": "any"}}) as program:
         document = await document_of(program)
         mine = [path for path, item in document["paths"].items() if is_of(item)]
         assert mine
         chosen = [f"--include-path={path}" for path in mine]
-        found = await broken(tmp_path, program, document, key, *chosen, *more)
+        found = await broken(tmp_path, program, document, *chosen, *more)
     assert not found, found
+    assert not never_let_in(program, document)
 
 
 def is_of(item: dict[str, Any]) -> bool:
@@ -151,11 +181,10 @@ def migrate(file: Path) -> None:
 @pytest.mark.timeout(2 * PATIENCE)
 async def test_answer_that_is_not_in_the_document_is_found(tmp_path: Path) -> None:
     """The test itself: an answer that lacks what the document says breaks it."""
-    stores, key = await started(tmp_path)
-    async with running(tmp_path, **own(stores=stores)) as program:
+    async with administered(tmp_path) as program:
         document = await document_of(program)
         document["components"]["schemas"]["Alive"]["required"] = ["status", "since"]
         del document["paths"]["/auth/logout"]["post"]["responses"]["422"]
-        found = await broken(tmp_path, program, document, key, "--include-path-regex=live|logout")
+        found = await broken(tmp_path, program, document, "--include-path-regex=live|logout")
     assert "'since' is a required property" in found or '"since" is a required property' in found
     assert "422" in found

@@ -28,7 +28,7 @@ TOLD: Final = {"If-None-Match": "304 for who has it already"}
 
 
 class Predicting:
-    """A `gateway.services.Service`."""
+    """A `gateway.apis.Service`."""
 
     def __init__(
         self,

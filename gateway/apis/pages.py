@@ -30,7 +30,7 @@ TOLD: Final = {
 
 
 class Paging:
-    """A `gateway.services.Service`."""
+    """A `gateway.apis.Service`."""
 
     def __init__(
         self,

@@ -82,7 +82,7 @@ class Services:
             await service.look()
 
     async def _predictions(self, settings: Settings) -> Service:
-        from gateway.predicting import Predicting
+        from gateway.apis.predictions import Predicting
 
         assert settings.apis.predictions is not None
         return Predicting(
@@ -94,7 +94,7 @@ class Services:
         )
 
     async def _jobs(self, settings: Settings) -> Service:
-        from gateway.jobbing import Jobbing
+        from gateway.apis.jobs import Jobbing
 
         table = settings.apis.jobs
         assert table is not None
@@ -102,7 +102,7 @@ class Services:
         return Jobbing(table, *stores, exchange_of=self._exchange_of, metrics=self._metrics)
 
     async def _pages(self, settings: Settings) -> Service:
-        from gateway.paging import Paging
+        from gateway.apis.pages import Paging
 
         table = settings.apis.pages
         assert table is not None

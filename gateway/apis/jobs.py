@@ -29,7 +29,7 @@ WHAT: Final = {
 
 
 class Jobbing:
-    """A `gateway.services.Service`."""
+    """A `gateway.apis.Service`."""
 
     def __init__(
         self,
