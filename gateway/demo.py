@@ -14,10 +14,11 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway import authorities, workers
 from gateway.config import Settings, load
-from gateway.config.apis import Apis, Jobs
+from gateway.config.apis import Apis, Jobs, Pages, Predictions
 from gateway.config.model import Stores
 from gateway.config.realtime import Realtime
 from gateway.shared import Shared
@@ -75,6 +76,14 @@ gateway demo on {base}, until Ctrl-C. To try it, in another terminal:
     curl -N {base}/progress/$(curl -s {api}/explanation/AAPL -d'{{"depth": "deep"}}' \
 | cut -d'"' -f4)
     curl {base}/history
+
+  predictions and pages, from tables that somebody else fills: gateway/demo.sql does here
+    curl {api}/prediction/AAPL
+    curl '{api}/predictions?symbols=AAPL,MSFT,NOPE'
+    curl '{api}/v1/pages/?sort=-id'
+
+  what all of it looks like, to read and to try in a browser
+    {api}/docs
 
   the orders once more, for those who have a key: it is in the tier "free", 100 requests an hour;
   what a request has to look like, gateway/demo.json says
@@ -190,7 +199,11 @@ def over_samples(base: Settings, samples: Samples) -> Settings:
             "routes": made.routes,
             "stores": Stores(sqlite=samples.folder / DATABASE),
             "realtime": Realtime(auth="none"),
-            "apis": Apis(jobs=Jobs(auth="none")),
+            "apis": Apis(
+                predictions=Predictions(auth="none"),
+                jobs=Jobs(auth="none"),
+                pages=Pages(auth="none"),
+            ),
             "workers": 1,
             "tls": None,
             # Nobody watches its readiness, and a clock may tick for an hour.
@@ -222,12 +235,19 @@ def _serve_and_tell(
         from gateway import server
         from gateway.commands import keys
 
+    _fill(samples.folder / DATABASE)
     _, key = keys.create(settings, "you", "free", (), None)
     port: int = sockets[0].getsockname()[1]
     sys.stderr.write(what_to_try(settings.host, port, samples.folder, key))
     sys.stderr.flush()
     shared = replace(shared, events=samples.events)
     return server.run(settings, sockets, shared, slot, reload)
+
+
+def _fill(file: Path) -> None:
+    """Do what somebody else does where this is no demo: make tables, and put rows into them."""
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript((PACKAGE / "demo.sql").read_text("utf-8"))
 
 
 def what_to_try(host: str, port: int, folder: Path, key: str) -> str:

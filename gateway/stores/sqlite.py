@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +99,7 @@ class Sqlite:
         self._path = path
         self._watch = watch or Unwatched()
         self._connection: aiosqlite.Connection | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
     async def fetch(self, sql: str, *values: Value) -> list[Mapping[str, Any]]:
@@ -134,6 +135,9 @@ class Sqlite:
 
     async def close(self) -> None:
         async with self._turn:
+            if self._opening is not None:  # who waited for it has left
+                with suppress(sqlite3.Error, OSError):
+                    await self._opening
             if self._connection is not None:
                 await self._connection.close()
                 self._connection = None
@@ -147,19 +151,32 @@ class Sqlite:
 
     async def _open(self) -> aiosqlite.Connection:
         if self._connection is None:
-            with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)):
-                pass  # created here so that nobody else may ever read it
-            opened = await aiosqlite.connect(self._path, timeout=TIMEOUT, isolation_level=None)
-            opened.row_factory = sqlite3.Row
-            try:
-                await _use_wal(opened)
-                await opened.execute("PRAGMA synchronous=NORMAL")
-                await opened.execute("PRAGMA foreign_keys=ON")
-            except BaseException:
-                await opened.close()
-                raise
-            self._connection = opened
+            # A thread opens it. Nobody who is cancelled meanwhile leaves that thread to itself.
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._connect())
+            await asyncio.shield(self._opening)
+            assert self._connection is not None
         return self._connection
+
+    async def _connect(self) -> None:
+        try:
+            self._connection = await self._opened()
+        finally:
+            self._opening = None
+
+    async def _opened(self) -> aiosqlite.Connection:
+        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)):
+            pass  # created here so that nobody else may ever read it
+        opened = await aiosqlite.connect(self._path, timeout=TIMEOUT, isolation_level=None)
+        opened.row_factory = sqlite3.Row
+        try:
+            await _use_wal(opened)
+            await opened.execute("PRAGMA synchronous=NORMAL")
+            await opened.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -87,7 +87,6 @@ def test_with_what_it_needs_it_is_taken(folder: Folder) -> None:
         ("subject", "event..x"),
         ("subject", "event x"),
         ("subject", "event.\n"),
-        ("jetstream", ""),
         ("jetstream", "a.b"),
         ("jetstream", "x" * 65),
         ("auth", "basic"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,20 @@ async def test_rule_that_is_deferred_is_told_at_the_end(make: Make, table: str) 
     async with database.transaction() as inside:
         await inside.execute(f"INSERT INTO {name} VALUES (2, 'b', NULL, 1)")
     assert await database.fetch(f"SELECT id FROM {name}") == [{"id": 2}]
+
+
+async def test_sqlite_file_whose_opener_was_cancelled_is_closed_with_the_others(
+    tmp_path: Path,
+) -> None:
+    threads = threading.active_count()
+    for again in (False, True):
+        database = Sqlite(tmp_path / "gateway.db")
+        asking = asyncio.create_task(database.fetch("SELECT 1 AS one"))
+        await asyncio.sleep(0)  # it has begun
+        assert database._opening is not None
+        asking.cancel()
+        await asyncio.wait((asking,))
+        if again:
+            assert await database.fetch("SELECT 1 AS one") == [{"one": 1}]
+        await database.close()
+        assert threading.active_count() == threads
